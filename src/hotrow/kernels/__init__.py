@@ -1,0 +1,108 @@
+"""Bare loops over arrays, compiled by Numba. Nothing in here knows of ids, tables or files.
+
+The contract of a kernel:
+
+- serial over a slice (`…, start, stop`); threads are Python's, see `threads.py`, for the GIL is released;
+- arrays in, arrays out, `out` last; no Python objects, no globals that change, no printing;
+- inputs are contiguous and read-only (`readonly`), for lazy typing would compile a version of each kernel
+  for every mix of writable, read-only and strided arrays;
+- a file is closed under calls: Numba's cache doesn't notice a change in another file;
+- hash arithmetic is in explicit `np.uint64`, for uint64 with int64 becomes float64.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from llvmlite import ir
+from numba import config, njit, types
+from numba.core import cgutils, event
+from numba.extending import intrinsic
+
+F = TypeVar("F", bound=Callable[..., Any])
+log = logging.getLogger("hotrow")
+
+INTERPRETED = bool(config.DISABLE_JIT)
+"""True under NUMBA_DISABLE_JIT=1, where kernels run as plain Python."""
+
+ORDERED = frozenset({"contract", "nsz"})
+"""Fast-math flags that keep every sum in its order: a multiply and an add may become one instruction."""
+REORDERED = frozenset({"contract", "nsz", "reassoc"})
+"""As ORDERED, and a reduction may be split into lanes. NaN and infinity are still seen."""
+
+
+def jit(function: F | None = None, /, *, fastmath: frozenset[str] = frozenset()) -> F:
+    """Compile `function` on its first call, release the GIL in it, and keep the machine code on disk if we can."""
+    if function is None:
+        return cast("F", functools.partial(jit, fastmath=fastmath))
+    if INTERPRETED:
+        return cast("F", _wrapping(function))
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath) or False}
+    try:
+        return cast("F", njit(cache=True, **options)(function))
+    except RuntimeError:  # numba#4032: no folder where a cache could be written
+        return cast("F", njit(cache=False, **options)(function))
+
+
+def _wrapping(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Interpreted, unsigned arithmetic must wrap in silence as machine code does."""
+
+    @functools.wraps(function)
+    def quiet(*args: Any) -> Any:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            return function(*args)
+
+    return quiet
+
+
+def readonly(array: np.ndarray) -> np.ndarray:
+    """A read-only view of `array`, so that a kernel is compiled once and not once per kind of caller."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+if INTERPRETED:
+
+    def prefetch(array: np.ndarray, i: int) -> None:
+        """Do nothing: an interpreter has nothing to fetch ahead."""
+
+else:
+
+    @intrinsic
+    def prefetch(typing_context: Any, array: Any, i: Any) -> Any:
+        """Ask the cache for `array[i]` (i may lie past the end: nothing is read) and go on."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            data = context.make_array(signature.args[0])(context, builder, args[0]).data
+            pointer = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+            int32 = ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [pointer.type, int32, int32, int32])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            builder.call(function, [pointer, int32(0), int32(3), int32(1)])  # for reading, in every cache, data
+            return context.get_dummy_value()
+
+        return types.void(array, types.int64), codegen
+
+
+class _Announcer(event.Listener):
+    """Says once that kernels are being compiled: the first call is slow, and the user should know why."""
+
+    def __init__(self) -> None:
+        self.said = False
+
+    def on_start(self, event: Any) -> None:
+        module = event.data["dispatcher"].py_func.__module__
+        if not self.said and module.startswith("hotrow."):
+            self.said = True
+            log.info("compiling hotrow's kernels for this processor: once, some seconds each part")
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _Announcer())

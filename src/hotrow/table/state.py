@@ -1,0 +1,30 @@
+"""What a table is, as plain values: the waist that every bridge, save and snapshot goes through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class State:
+    """A table as arrays and a config; row i of each array belongs to the same id.
+
+    config   JSON values: "dim", "ids" (kind or None), "seed", "steps", "optimizer", "initializer"
+    keys     uint64 (n,)        the key of each row (an int64 id is its two's complement)
+    weights  float32 (n, dim)   may be a strided view of live rows, or a memory map
+    slots    name → float32 (n, width)   the optimizer's arrays, same remarks
+    cells    uint64 (power of two,)      the hash index over `keys`, rows as in these arrays
+    strings  LargeStringArray (n,) of the original ids, or None where ids are integers
+    """
+
+    config: dict[str, Any]
+    keys: np.ndarray
+    weights: np.ndarray
+    cells: np.ndarray
+    slots: dict[str, np.ndarray] = field(default_factory=dict[str, "np.ndarray"])
+    strings: pa.LargeStringArray | None = None
