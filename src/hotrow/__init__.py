@@ -1,0 +1,81 @@
+"""hotrow: the embedding layer for discrete features. Raw ids in, trained vectors out.
+
+The public names, in the order data flows. `hotrow.models` loads on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from hotrow.errors import (
+    ArgumentError,
+    CorruptError,
+    DataError,
+    HotrowError,
+    IdError,
+    KindError,
+    LockedError,
+    MissingExtraError,
+    UnknownIdError,
+)
+from hotrow.kernels.threads import set_threads
+from hotrow.store import load, view
+from hotrow.table.batch import Batch
+from hotrow.table.initializers import Constant, Normal, TruncatedNormal, Uniform, Zeros
+from hotrow.table.optimizers import SGD, Adagrad, Adam, RowwiseAdagrad
+from hotrow.table.table import Table
+from hotrow.table.view import View
+
+if TYPE_CHECKING:
+    from hotrow import models
+
+__version__ = version("hotrow")
+
+__all__ = [  # noqa: RUF022 — in the order data flows
+    # ids in, vectors out, gradients back
+    "Table",
+    "Batch",
+    # what a row starts with
+    "Uniform",
+    "Normal",
+    "TruncatedNormal",
+    "Constant",
+    "Zeros",
+    # how a gradient moves it
+    "SGD",
+    "Adagrad",
+    "RowwiseAdagrad",
+    "Adam",
+    # on disk
+    "load",
+    "view",
+    "View",
+    # models on the table
+    "models",
+    # the one thread pool
+    "set_threads",
+    # what can go wrong
+    "HotrowError",
+    "IdError",
+    "UnknownIdError",
+    "KindError",
+    "ArgumentError",
+    "DataError",
+    "CorruptError",
+    "LockedError",
+    "MissingExtraError",
+]
+
+_ON_FIRST_USE = ("models",)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_FIRST_USE:
+        return import_module(f"hotrow.{name}")
+    raise AttributeError(f"module 'hotrow' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

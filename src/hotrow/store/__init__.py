@@ -1,0 +1,42 @@
+"""Tables on disk: a snapshot is a folder of generations, each whole or not there. The format is in docs/format.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hotrow.table.table import Table
+from hotrow.table.view import View
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+
+def load(path: str | PathLike[str], generation: int | None = None) -> Table:
+    """The table saved at `path`, to go on training: equal in every bit to the one that was saved.
+
+    generation: an older one that is still there; by default the newest. Never falls back to another by itself.
+    Raises CorruptError for what isn't a whole snapshot, naming the file.
+
+    >>> import hotrow, tempfile
+    >>> table = hotrow.Table(4)
+    >>> before = table.lookup(["lantern"], grow=True)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table.save(folder)
+    ...     bool((hotrow.load(folder).lookup(["lantern"]) == before).all())
+    1
+    True
+    """
+    from hotrow.store import snapshot
+
+    return Table.from_state(snapshot.read(Path(path), generation))
+
+
+def view(path: str | PathLike[str], generation: int | None = None) -> View:
+    """The table saved at `path`, to look up only: mapped from disk, opened at once whatever its size.
+
+    Arguments and errors are those of `load`; checksums aren't read at opening (see `hotrow verify`).
+    """
+    from hotrow.store import snapshot
+
+    return View.from_state(snapshot.open_mapped(Path(path), generation))

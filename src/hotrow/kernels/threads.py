@@ -1,0 +1,75 @@
+"""The one thread pool: slices of a kernel run side by side, for kernels release the GIL."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from hotrow.errors import ArgumentError
+
+
+
+def _available() -> int:
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+_threads = _available()
+_pool: ThreadPoolExecutor | None = None
+
+
+def set_threads(n: int | None) -> None:
+    """Let kernels use `n` threads; None: as many as this process may run on.
+
+    Results of a table don't depend on it. One pool serves the whole process.
+
+    Raises ArgumentError if `n` is not a positive whole number.
+
+    >>> import hotrow
+    >>> hotrow.set_threads(2)
+    """
+    global _threads
+    if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ArgumentError(f"threads must be a whole number from 1 on, or None for all; got {n!r}. Try set_threads(2)")
+    _threads = n or _available()
+    _forget_pool()
+
+
+def get_threads() -> int:
+    """The number of threads that kernels use."""
+    return _threads
+
+
+def _forget_pool() -> None:
+    """After a fork the child has the pool's memory and none of its threads: the next use makes a new one."""
+    global _pool
+    _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def even(n: int, grain: int) -> list[int]:
+    """Bounds of even slices of `range(n)`, at most one a thread and none much smaller than `grain`."""
+    slices = max(1, min(_threads, n // grain))
+    return [n * k // slices for k in range(slices + 1)]
+
+
+def run(kernel: Callable[..., Any], bounds: Sequence[int], *args: Any) -> None:
+    """Call `kernel(*args, start, stop)` for each slice between `bounds`, the last one on this thread."""
+    global _pool
+    if len(bounds) == 2:
+        kernel(*args, bounds[0], bounds[1])
+        return
+    pool = _pool
+    if pool is None:
+        pool = _pool = ThreadPoolExecutor(_threads, thread_name_prefix="hotrow")
+    others = [pool.submit(kernel, *args, bounds[k], bounds[k + 1]) for k in range(len(bounds) - 2)]
+    try:
+        kernel(*args, bounds[-2], bounds[-1])
+    finally:
+        for other in others:  # memory that a slice still writes mustn't be given back
+            other.result()

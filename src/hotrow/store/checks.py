@@ -1,0 +1,119 @@
+"""Whether a State can be one: before it is written, and after it was read."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hotrow.errors import ArgumentError
+from hotrow.table.state import State
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_ROWS = (1 << 32) - 2
+"""A cell holds row + 1 in 32 bits."""
+_ROW = np.uint64(0xFFFFFFFF)
+_CELLS_AT_ONCE = 1 << 18
+_KINDS = (None, "int64", "uint64", "string")
+
+
+def check_state(state: State) -> None:
+    """ArgumentError if `state` couldn't be read back: it is refused before anything is written."""
+    problem = (
+        _array_problem("keys", state.keys, "uint64", (None,))
+        or _array_problem("weights", state.weights, "float32", (len(state.keys), None))
+        or _array_problem("cells", state.cells, "uint64", (None,))
+        or index_size_problem(len(state.cells), len(state.keys))
+        or config_problem(state.config, state.weights.shape[1])
+        or _json_problem(state.config)
+        or _slots_problem(state)
+        or _strings_problem(state)
+    )
+    if problem:
+        raise ArgumentError(f"this table can't be saved: {problem}")
+
+
+def _array_problem(name: str, array: np.ndarray, dtype: str, shape: tuple[int | None, ...]) -> str:
+    fits = array.ndim == len(shape) and all(b in (None, a) for a, b in zip(array.shape, shape, strict=True))
+    if fits and array.dtype.newbyteorder("=") == np.dtype(dtype):
+        return ""
+    return f"{name} is {array.dtype} of shape {array.shape}, expected {dtype} of {shape} (None: any length)"
+
+
+def index_size_problem(cells: int, rows: int) -> str:
+    """What is wrong with the number of cells, or "". One is always empty: a search for an unknown key ends there."""
+    if cells < 1 or cells & (cells - 1):
+        return f"the index has {cells:,} cells, expected a power of two"
+    if rows >= cells or rows > MAX_ROWS:
+        return f"{rows:,} rows don't fit an index of {cells:,} cells, or are more than {MAX_ROWS:,}"
+    return ""
+
+
+def config_problem(config: Mapping[str, Any], dim: int | None = None) -> str:
+    """What is wrong with the JSON types of a table's config, or "" if it is plausible; `dim` is the weights'."""
+    numbers = {name: config.get(name) for name in ("dim", "seed", "steps")}
+    for name, value in numbers.items():
+        if type(value) is not int:
+            return f"config has {name} = {value!r}, expected a whole number"
+    if not 1 <= config["dim"] <= 1 << 20 or config["dim"] != (config["dim"] if dim is None else dim):
+        return f"config has dim = {config['dim']}, expected the width of the weights, {dim or 'at least 1'}"
+    if config["steps"] < 0:
+        return f"config has steps = {config['steps']}, expected at least 0"
+    if "ids" not in config or config["ids"] not in _KINDS:
+        return f"config has ids = {config.get('ids')!r}, expected one of {_KINDS}"
+    if missing := {"optimizer", "initializer"} - set(config):
+        return f"config has no {' and no '.join(sorted(missing))}"
+    return ""
+
+
+def _json_problem(config: dict[str, Any]) -> str:
+    try:
+        if json.loads(json.dumps(config, allow_nan=False)) == config:
+            return ""
+    except (TypeError, ValueError) as error:
+        return f"its config isn't JSON: {error}"
+    return f"its config isn't plain JSON (a tuple, or a key that isn't text): {config}"
+
+
+def _slots_problem(state: State) -> str:
+    for name, slot in state.slots.items():
+        if not re.fullmatch(r"[A-Za-z0-9_]{1,64}", name, re.ASCII):
+            return f"a slot is called {name!r}, expected letters, digits and _: it names a file"
+        if problem := _array_problem(f"slot {name}", slot, "float32", (len(state.keys), None)):
+            return problem
+    return ""
+
+
+def _strings_problem(state: State) -> str:
+    rows, strings = len(state.keys), state.strings
+    if strings is None:
+        return "ids are strings, and there are none" if state.config["ids"] == "string" and rows else ""
+    if str(strings.type) != "large_string" or len(strings) != rows or strings.null_count:
+        return (
+            f"strings are {strings.type}, {len(strings):,} with {strings.null_count:,} nulls; "
+            f"expected {rows:,} large_string and no null"
+        )
+    return ""
+
+
+def cells_problem(cells: np.ndarray, rows: int) -> str:
+    """What is wrong with the index, or "": each of `rows` rows must stand in just one cell.
+
+    cells  uint64 (c,), `(tag << 32) | (row + 1)` or 0
+    """
+    seen = np.zeros(rows, np.bool_)
+    count = 0
+    for start in range(0, len(cells), _CELLS_AT_ONCE):
+        part = cells[start : start + _CELLS_AT_ONCE]
+        numbers = (part[part != 0] & _ROW).astype(np.int64)
+        if len(numbers) and not 1 <= numbers.min() <= numbers.max() <= rows:
+            return f"a cell from {start:,} on points to row {numbers.max() - 1:,} or to none; there are {rows:,} rows"
+        seen[numbers - 1] = True
+        count += len(numbers)
+    if count != rows or not seen.all():
+        return f"{count:,} cells point to {int(seen.sum()):,} different rows; expected {rows:,} of each"
+    return ""

@@ -1,0 +1,100 @@
+"""The folders of a snapshot: which generations there are, which of them are whole, which go."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from hotrow.errors import CorruptError, DataError
+from hotrow.store.files import reading, sync_folder
+from hotrow.store.manifest import NAME as MANIFEST
+from hotrow.store.manifest import read_manifest
+
+log = logging.getLogger("hotrow")
+_PATTERN = re.compile(r"generation-(\d{6,18})", re.ASCII)
+_EXPECTED = "expected a folder with generation-000001/manifest.json in it, as `table.save(path)` writes"
+
+
+def folder_of(root: Path, number: int) -> Path:
+    """Where a generation is: `root/generation-000001`."""
+    return root / f"generation-{number:06d}"
+
+
+def begun(root: Path) -> list[int]:
+    """Numbers of all generations in a folder, rising, also of those whose save never ended."""
+    with reading(root):
+        names = [found for found in map(_PATTERN.fullmatch, os.listdir(root)) if found]
+    return sorted(int(found[1]) for found in names if found[0] == folder_of(root, int(found[1])).name)
+
+
+def whole(root: Path) -> list[int]:
+    """Numbers of the generations that have a manifest, rising. Without one, a generation doesn't exist."""
+    return [number for number in begun(root) if os.path.lexists(folder_of(root, number) / MANIFEST)]
+
+
+def choose(root: Path, number: int | None) -> tuple[int, Path]:
+    """Number and folder of the newest generation, or of the one asked for. DataError if there is none such."""
+    found = whole(root) if root.is_dir() else []
+    if not found:
+        raise DataError(f"{root}: {_what_is_there(root)}; {_EXPECTED}")
+    if number is None:
+        number = found[-1]
+    if number not in found:
+        raise DataError(f"{root}: has no generation {number}; it has {', '.join(map(str, found))}")
+    folder = folder_of(root, number)
+    if folder.is_symlink():
+        raise CorruptError(f"{folder}: is a symbolic link, and a snapshot has none")
+    return number, folder
+
+
+def _what_is_there(root: Path) -> str:
+    if not root.exists():
+        return "there is nothing here"
+    if not root.is_dir():
+        return "this is a file"
+    if left := begun(root):
+        return f"the only save here, generation {left[-1]}, never ended"
+    within = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and whole(entry))[:10]
+    return f"no snapshot here, but in {', '.join(within)}" if within else "no snapshot here"
+
+
+def other_choice(root: Path, number: int) -> str:
+    """The sentence that offers another generation in place of a damaged one; "" if there is none."""
+    others = [other for other in whole(root) if other != number and _looks_whole(folder_of(root, other))]
+    if not others:
+        return ""
+    best = max((other for other in others if other < number), default=others[-1])
+    return f"; another generation is there: generation={best} (hotrow verify {root} checks it)"
+
+
+def _looks_whole(folder: Path) -> bool:
+    """The manifest is intact and the files have their sizes: quick, and no proof."""
+    try:
+        parts = read_manifest(folder).parts.values()
+        return all((folder / part.name).stat().st_size == part.size for part in parts)
+    except (OSError, DataError):
+        return False
+
+
+def remove(folder: Path) -> None:
+    """Remove a generation, its manifest first: whenever this is interrupted, what is left doesn't exist."""
+    if folder.is_symlink():
+        os.unlink(folder)
+        return
+    with suppress(FileNotFoundError):
+        os.unlink(folder / MANIFEST)
+        sync_folder(folder)
+    shutil.rmtree(folder)
+
+
+def remove_all(folders: list[Path]) -> None:
+    """Remove what is no longer wanted. What can't be (Windows keeps mapped files) is left to the next save."""
+    for folder in folders:
+        try:
+            remove(folder)
+        except OSError as error:
+            log.warning("%s couldn't be removed (%s); the next save tries again", folder, error)

@@ -1,0 +1,177 @@
+"""The list of what a generation is made of, with the checksum of everything. Written last: no manifest, no snapshot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+from hotrow.errors import ArgumentError, CorruptError, DataError
+from hotrow.store.files import Part, open_part, reading, size_of
+from hotrow.store.strict_json import MalformedError, natural, naturals, object_of, parse_object
+
+NAME = "manifest.json"
+FORMAT = 1
+LIMIT = 64 << 20
+"""Bytes in a manifest at most: enough to list terabytes, and no danger to read."""
+
+KEYS, WEIGHTS, INDEX, STRINGS = "keys.safetensors", "weights.safetensors", "index.safetensors", "strings.arrow"
+SLOT = re.compile(r"slot-([A-Za-z0-9_]{1,64})\.safetensors", re.ASCII)
+_FIELDS = {"format", "library", "parent", "rows", "config", "files", "sha256"}
+_END = b'"\n}\n'
+_DIGITS = 64
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` says.
+
+    rows     n, the length of every array
+    config   the table's, see `State`
+    parts    file name → Part, in the order they were written
+    parent   checksum of the manifest that a delta is a change to; None for a whole table
+    library  what wrote it
+    sha256   the checksum of this manifest, and so the name of this generation's content
+    """
+
+    rows: int
+    config: dict[str, Any]
+    parts: dict[str, Part]
+    parent: str | None = None
+    library: str = ""
+    sha256: str = ""
+
+    def slots(self) -> list[str]:
+        """Names of the optimizer's arrays."""
+        return [found[1] for found in map(SLOT.fullmatch, self.parts) if found]
+
+
+def slot_file(name: str) -> str:
+    """The file of one optimizer array: `slot-momentum.safetensors`."""
+    return f"slot-{name}.safetensors"
+
+
+def known_file(name: str) -> bool:
+    """True for the file names that a snapshot may have; no other one is ever opened."""
+    return name in (KEYS, WEIGHTS, INDEX, STRINGS) or SLOT.fullmatch(name) is not None
+
+
+# --- write -----------------------------------------------------------------------------------------------------
+
+
+def encode(manifest: Manifest) -> bytes:
+    """The bytes of `manifest.json`, one field and one file a line. ArgumentError if the config isn't JSON."""
+    fields = {
+        "format": FORMAT,
+        "library": manifest.library or library(),
+        "parent": manifest.parent,
+        "rows": manifest.rows,
+        "config": manifest.config,
+    }
+    try:
+        lines = [f'"{name}": {json.dumps(value, allow_nan=False)}' for name, value in fields.items()]
+    except (TypeError, ValueError) as error:
+        raise ArgumentError(f"the table's config can't be written as JSON: {error}; it is {manifest.config}") from error
+    files = ",\n".join(json.dumps(_part_to_json(part)) for part in manifest.parts.values())
+    start = ("{\n" + ",\n".join(lines) + f',\n"files": [\n{files}\n],\n"sha256": "').encode()
+    return start + hashlib.sha256(start).hexdigest().encode() + _END
+
+
+def library() -> str:
+    """Name and version of what writes, for the reader of a manifest: no code depends on it."""
+    try:
+        return f"hotrow {metadata.version('hotrow')}"
+    except metadata.PackageNotFoundError:  # a source tree that isn't installed
+        return "hotrow"
+
+
+def _part_to_json(part: Part) -> dict[str, Any]:
+    fields = {"name": part.name, "bytes": part.size, "chunk": part.chunk, "crc32": list(part.crc32)}
+    return fields | ({"at": {name: list(span) for name, span in part.at.items()}} if part.at else {})
+
+
+# --- read ------------------------------------------------------------------------------------------------------
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a generation's folder, its checksum and every field checked.
+
+    CorruptError names the file and what is wrong; DataError if it takes a newer hotrow to read it.
+    """
+    path = folder / NAME
+    with open_part(path) as file, reading(path):
+        if (size := size_of(file)) > LIMIT:
+            raise CorruptError(f"{path}: has {size:,} bytes, more than any manifest; at most {LIMIT:,}")
+        text = file.readall()
+    try:
+        return decode(text)
+    except MalformedError as error:
+        raise CorruptError(f"{path}: {error}") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def decode(text: bytes) -> Manifest:
+    """The manifest in `text`. MalformedError, or DataError for a later format."""
+    digits = _check_sum(text)
+    fields = parse_object(text)
+    found = fields.get("format")
+    if type(found) is int and found > FORMAT:
+        raise DataError(f"is of format {found}, and this hotrow reads format {FORMAT}: pip install --upgrade hotrow")
+    if found != FORMAT or set(fields) != _FIELDS:
+        raise MalformedError(f"has the fields {sorted(fields)}, expected {sorted(_FIELDS)} with format {FORMAT}")
+    config, rows, files = fields["config"], fields["rows"], fields["files"]
+    if not isinstance(config, dict) or not natural(rows) or not isinstance(files, list):
+        raise MalformedError("config isn't an object, rows not a number, or files not a list")
+    if type(fields["library"]) is not str or fields["sha256"] != digits:
+        raise MalformedError("library isn't text, or sha256 isn't the last field")
+    if fields["parent"] is not None:
+        raise DataError("is a change to another snapshot, which this hotrow can't read: pip install --upgrade hotrow")
+    parts = _parts(cast("list[Any]", files))
+    return Manifest(rows, cast("dict[str, Any]", config), parts, None, fields["library"], digits)
+
+
+def _check_sum(text: bytes) -> str:
+    """The digits at the end, which are the SHA-256 of every byte before them."""
+    start, digits = text[: -_DIGITS - len(_END)], text[-_DIGITS - len(_END) : -len(_END)]
+    if not text.endswith(_END) or hashlib.sha256(start).hexdigest().encode() != digits:
+        raise MalformedError("isn't what was written (its checksum differs)")
+    return digits.decode()
+
+
+def _parts(files: list[Any]) -> dict[str, Part]:
+    parts = [_part(entry) for entry in files]
+    found = {part.name: part for part in parts}
+    if len(found) < len(parts) or not {KEYS, WEIGHTS, INDEX} <= set(found):
+        raise MalformedError(f"lists the files {[part.name for part in parts]}: one twice, or one missing")
+    return found
+
+
+def _part(entry: Any) -> Part:
+    required = {"name", "bytes", "chunk", "crc32"}
+    fields = object_of(entry, required) or object_of(entry, required | {"at"})
+    if fields is None or type(fields["name"]) is not str or not known_file(fields["name"]):
+        raise MalformedError(f"lists a file that no snapshot has: {str(entry):.200}")
+    size, chunk, sums = fields["bytes"], fields["chunk"], naturals(fields["crc32"])
+    if not (natural(size) and natural(chunk) and 1 << 12 <= chunk <= 1 << 30) or sums is None:
+        raise MalformedError(f"lists {fields['name']} with sizes or checksums that can't be")
+    if len(sums) != -(-size // chunk):
+        raise MalformedError(f"lists {len(sums)} checksums for {fields['name']}, which has {-(-size // chunk)} chunks")
+    return Part(fields["name"], size, chunk, sums, _places(fields.get("at", {}), size))
+
+
+def _places(value: Any, size: int) -> dict[str, tuple[int, int]]:
+    """The `at` of a file: spans within it."""
+    if not isinstance(value, dict):
+        raise MalformedError("lists places that aren't an object")
+    places: dict[str, tuple[int, int]] = {}
+    for name, span in cast("dict[str, Any]", value).items():
+        numbers = naturals(span)
+        if numbers is None or len(numbers) != 2 or not numbers[0] <= numbers[1] <= size:
+            raise MalformedError(f"lists a place outside its file: {name!r}, {str(span):.100}")
+        places[name] = (numbers[0], numbers[1])
+    return places

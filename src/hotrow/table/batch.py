@@ -1,0 +1,211 @@
+"""The ids of one batch, converted and found once: what `lookup` and `update` take in place of ids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hotrow.errors import ArgumentError
+from hotrow.kernels import merging, pooling, readonly, threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+POOLINGS = {"sum": pooling.SUM, "mean": pooling.MEAN, "sqrtn": pooling.SQRTN, "max": pooling.MAX}
+_GRAIN = 1 << 17  # floats that are worth a thread
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """Which keys of a batch are the same.
+
+        keys    [7, 9, 7, 4]
+        inverse [0, 1, 0, 2]    first [0, 1, 3]    keys [7, 9, 4]
+
+    inverse int32 (n,), first int32 (m,), keys uint64 (m,): the distinct keys, in the order they are first seen.
+    """
+
+    inverse: np.ndarray
+    first: np.ndarray
+    keys: np.ndarray
+
+    @classmethod
+    def of(cls, keys: np.ndarray) -> Distinct:
+        n = len(keys)
+        cells = np.empty(1 << max(4, (2 * n - 1).bit_length()), np.int32)
+        inverse, first, found = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.uint64)
+        m = merging.distinct(readonly(keys), cells, inverse, first, found)
+        return cls(inverse, first[:m], found[:m])
+
+
+@dataclass(frozen=True)
+class Bags:
+    """Ragged groups of a batch's ids, each to be made one vector.
+
+        values [a  b  c  d]    offsets [0, 2, 2, 4]    →    bags  {a, b}  {}  {c, d}
+
+    offsets int64 (bags + 1,), weights float32 (n,) or (0,) for none.
+    """
+
+    offsets: np.ndarray
+    weights: np.ndarray
+    mode: int
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def pool(self, data: np.ndarray, stride: int, dim: int, rows: np.ndarray, inverse: np.ndarray, out: np.ndarray) -> Any:
+        """Write each bag's vector to out (bags, dim); return where the maxima came from (see kernels/pooling.py)."""
+        winners = np.empty((len(self) if self.mode == pooling.MAX else 0, dim), np.int32)
+        arrays = readonly(data), stride, dim, readonly(rows), readonly(inverse), *self._arrays()
+        threads.run(pooling.pool, self._bounds(dim), *arrays, self.mode, out, winners)
+        return winners
+
+    def unpool(self, gradients: np.ndarray, winners: np.ndarray) -> np.ndarray:
+        """The gradient of each id, of its bag's gradient: float32 (bags, dim) → (n, dim)."""
+        dim = gradients.shape[1]
+        out = np.empty((int(self.offsets[-1]), dim), np.float32)
+        arrays = readonly(gradients), *self._arrays(), self.mode, readonly(winners)
+        threads.run(pooling.unpool, self._bounds(dim), *arrays, out)
+        return out
+
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        return readonly(self.offsets), readonly(self.weights)
+
+    def _bounds(self, dim: int) -> list[int]:
+        ids = threads.even(int(self.offsets[-1]), max(1, _GRAIN // dim))
+        return [0, *np.searchsorted(self.offsets, ids[1:-1]).tolist(), len(self)]
+
+
+def to_bags(offsets: Any, weights: Any, pooling_name: str | None, n: int) -> Bags | None:
+    """Check what the user gave; None if that is no bags at all."""
+    if offsets is None:
+        if weights is not None or pooling_name is not None:
+            raise ArgumentError("weights= and pooling= are for bags: give offsets= too, e.g. lookup(ids, offsets=[0, 2, 4])")
+        return None
+    if pooling_name is None:
+        pooling_name = "mean"
+    if pooling_name not in POOLINGS:
+        raise ArgumentError(f"pooling must be one of {', '.join(map(repr, POOLINGS))}; got {pooling_name!r}")
+    return Bags(_check_offsets(offsets, n), _check_weights(weights, pooling_name, n), POOLINGS[pooling_name])
+
+
+def _check_offsets(offsets: Any, n: int) -> np.ndarray:
+    given = np.asarray(offsets)
+    if given.ndim != 1 or given.dtype.kind not in "iu" or len(given) == 0:
+        raise ArgumentError(f"offsets must be whole numbers in one dimension; got {given.dtype} of shape {given.shape}")
+    checked = np.ascontiguousarray(given, np.int64)
+    if checked[0] != 0 or checked[-1] != n or (np.diff(checked) < 0).any():
+        raise ArgumentError(
+            f"offsets must start at 0, never fall, and end at the number of ids, {n}; got {_short(checked)}. "
+            "Bag b is ids[offsets[b]:offsets[b + 1]], so there is one more offset than bags"
+        )
+    return checked
+
+
+def _check_weights(weights: Any, pooling_name: str, n: int) -> np.ndarray:
+    if weights is None:
+        return np.zeros(0, np.float32)
+    if pooling_name == "max":
+        raise ArgumentError("pooling='max' takes no weights; leave weights= out, or pool by 'sum', 'mean' or 'sqrtn'")
+    checked = np.ascontiguousarray(weights, np.float32)
+    if checked.shape != (n,):
+        raise ArgumentError(f"weights must be one number an id, shape ({n},); got shape {checked.shape}")
+    if not np.isfinite(checked).all():
+        raise ArgumentError(f"weights must be finite; weight {int(np.argmin(np.isfinite(checked)))} isn't")
+    return checked
+
+
+def _short(array: np.ndarray) -> str:
+    return str(array.tolist()) if len(array) <= 8 else f"[{array[0]}, {array[1]}, …, {array[-1]}]"
+
+
+class Batch:
+    """The rows of a batch's ids. Made by `table.find(ids)`, and good for that table alone.
+
+    shape     of the vectors that come out, without their last axis: that of the ids, or (bags,)
+    rows      int32 (n,)   each id's row, −1 for an id that had none
+    distinct  int32 (m,)   the rows of the distinct ids, in the order they are first seen
+    inverse   int32 (n,)   which of the distinct each id is
+    keys      uint64 (m,)  the distinct ids' keys, which first values are drawn from
+
+        ids      [7, 9, 7]
+        distinct [0, 1]    inverse [0, 1, 0]    rows [0, 1, 0]
+
+    A row that is forgotten meanwhile is marked: `lookup` treats its id as unknown, `update` skips it.
+    """
+
+    __slots__ = ("__weakref__", "_name", "bags", "distinct", "first", "forgotten", "inverse", "keys", "shape", "table", "winners")
+
+    def __init__(
+        self,
+        table: Any,
+        shape: tuple[int, ...],
+        unique: Distinct,
+        distinct: np.ndarray,
+        name: Callable[[int], str],
+        bags: Bags | None = None,
+    ) -> None:
+        self.table = table
+        self.shape = shape if bags is None else (len(bags),)
+        self.inverse = unique.inverse
+        self.first = unique.first
+        self.keys = unique.keys
+        self.distinct = distinct
+        self.bags = bags
+        self.winners: np.ndarray | None = None
+        self.forgotten: np.ndarray | None = None
+        self._name = name
+
+    @property
+    def rows(self) -> np.ndarray:
+        return self.distinct[self.inverse]
+
+    def __len__(self) -> int:
+        """The number of ids, duplicates counted."""
+        return len(self.inverse)
+
+    def __repr__(self) -> str:
+        return f"<Batch of {len(self)} ids, {len(self.distinct)} distinct, shape {self.shape}>"
+
+    def take(self, positions: Any) -> Batch:
+        """The batch of the ids at `positions` (whole numbers of any shape) of the flat ids; nothing is hashed again.
+
+        >>> import hotrow
+        >>> batch = hotrow.Table(4).find(["a", "b", "a"], grow=True)
+        >>> batch.take([2, 1]).rows.tolist()
+        [0, 1]
+        """
+        at = np.asarray(positions)
+        if self.bags is not None:
+            raise ArgumentError("take() works on ids, and this batch is of bags: find() the ids without offsets=")
+        if at.size and (at.dtype.kind not in "iu" or at.min() < 0 or at.max() >= len(self)):
+            raise ArgumentError(f"positions must be whole numbers from 0 to {len(self) - 1}; got {positions!r:.60}")
+        with self.table.lock.reading():
+            numbers = self.inverse[at.reshape(-1).astype(np.intp, copy=False)]
+            unique = Distinct.of(numbers.astype(np.uint64))
+            chosen = unique.keys.astype(np.intp)
+            part = Distinct(unique.inverse, self.first[chosen], self.keys[chosen])
+            batch = Batch(self.table, at.shape, part, self.distinct[chosen], self._name)
+            if self.forgotten is not None:
+                batch.forgotten = self.forgotten[chosen]
+            self.table.watch(batch)
+        return batch
+
+    def mark(self, rows: np.ndarray) -> None:
+        """Note that `rows` were forgotten."""
+        gone = np.isin(self.distinct, rows)
+        if gone.any():
+            self.forgotten = gone if self.forgotten is None else self.forgotten | gone
+            self.distinct = np.where(gone, np.int32(-1), self.distinct)
+
+    def missing(self) -> np.ndarray:
+        """Which distinct ids have no row: bool (m,)."""
+        return self.distinct < 0
+
+    def name(self, u: int) -> str:
+        """How the user would write distinct id `u`, and where it first stands."""
+        position = int(self.first[u])
+        return f"{self._name(position)} (position {position})"

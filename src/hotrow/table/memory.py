@@ -1,0 +1,62 @@
+"""Arrays that grow in place: address space is reserved once, and the system gives pages as they are touched."""
+
+from __future__ import annotations
+
+import mmap
+import sys
+
+import numpy as np
+
+_RESERVE = 1 << 42  # bytes of address space a table asks for at most; it costs nothing until it is touched
+_SMALLEST = 1 << 30  # below this a reservation is no use: grow by copying
+_HUGE = 1 << 21  # from this size on huge pages save more in address look-ups than they round up
+
+
+class Growable:
+    """A flat array of zeros with room for `limit` items, of which only the touched ones take memory.
+
+    Where the system refuses the address space (strict overcommit, `ulimit -v`, Windows), `ensure` copies into a
+    larger array instead: so hold this object, and take `array` from it at each use.
+    """
+
+    def __init__(self, dtype: type[np.generic], limit: int) -> None:
+        self._dtype = np.dtype(dtype)
+        self._map = _reserve(self._dtype.itemsize * limit)
+        self._huge = False
+        if self._map is None:
+            self.array = np.zeros(0, self._dtype)
+        else:
+            self.array = np.frombuffer(self._map, self._dtype, len(self._map) // self._dtype.itemsize)
+
+    @classmethod
+    def holding(cls, values: np.ndarray, limit: int) -> Growable:
+        """A growable copy of `values`."""
+        grown = cls(values.dtype.type, limit)
+        grown.ensure(len(values))
+        grown.array[: len(values)] = values
+        return grown
+
+    def ensure(self, n: int) -> None:
+        """Make room for `n` items in all; what is there stays, and what is new is zero."""
+        if n > len(self.array):
+            larger = np.zeros(max(n, 2 * len(self.array), 1024), self._dtype)
+            larger[: len(self.array)] = self.array
+            self.array, self._map = larger, None
+        elif not self._huge and self._map is not None and n * self._dtype.itemsize >= _HUGE:
+            self._huge = True
+            if hasattr(mmap, "MADV_HUGEPAGE"):
+                self._map.madvise(mmap.MADV_HUGEPAGE)
+
+
+def _reserve(size: int) -> mmap.mmap | None:
+    """Private zero pages, `size` bytes of them or as many as the system lets us name."""
+    if sys.platform == "win32":  # there anonymous maps are committed at once
+        return None
+    size = min(size, _RESERVE)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+    while size >= _SMALLEST:
+        try:
+            return mmap.mmap(-1, size, flags=flags)
+        except (OSError, ValueError, OverflowError):
+            size //= 16
+    return None

@@ -1,0 +1,344 @@
+"""The way back, and growth: gradients to rows. Read `view.py` first, for the way in; together they are the library.
+
+    raw ids ──ids──▶ keys ──index──▶ rows ──pooling──▶ vectors
+                                      ▲
+                     rows (weights | slots) ◀─ optimizers ◀─ merging ◀─ gradients
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import numpy as np
+
+from hotrow.errors import ArgumentError
+from hotrow.kernels import merging, readonly, threads
+from hotrow.table import ids as ids_
+from hotrow.table import initializers, optimizers
+from hotrow.table.batch import Bags, Batch, to_bags
+from hotrow.table.index import Index, cells_of
+from hotrow.table.initializers import Initializer, Uniform
+from hotrow.table.locks import ReadersWriter
+from hotrow.table.optimizers import Adam, Optimizer
+from hotrow.table.rows import Rows
+from hotrow.table.state import State
+from hotrow.table.strings import Strings
+from hotrow.table.view import Found, View, texts_of, unknown_error
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+KINDS = ("int64", "uint64", "string")
+_GRAIN = 1 << 16  # gradient floats that are worth a thread
+
+
+class Table(View):
+    """A table that learns: new ids get rows, and gradients move them. No vocabulary, no collisions.
+
+    dim          floats a vector
+    optimizer    hotrow.SGD, Adagrad, RowwiseAdagrad or Adam; Adam(1e-3) if not given
+    initializer  hotrow.Uniform (0.05, if not given), Normal, TruncatedNormal, Constant or Zeros
+    seed         first values are a function of it and of the id, whatever the order in which ids arrive
+    ids          "int64", "uint64" or "string"; else the first ids that get a row decide
+
+    Any number of threads may look up while one updates. Raises ArgumentError for arguments that can't be right.
+
+    >>> import hotrow, numpy as np
+    >>> table = hotrow.Table(2, optimizer=hotrow.SGD(0.5), initializer=hotrow.Zeros())
+    >>> batch = table.find(["lantern", "cup", "lantern"], grow=True)
+    >>> table.update(batch, np.ones((3, 2), np.float32))
+    >>> table.lookup(["cup", "lantern"]).tolist()
+    [[-0.5, -0.5], [-1.0, -1.0]]
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        optimizer: Optimizer | None = None,
+        initializer: Initializer | None = None,
+        seed: int = 0,
+        ids: str | None = None,
+    ) -> None:
+        if isinstance(dim, bool) or not isinstance(dim, int | np.integer) or dim < 1:
+            raise ArgumentError(f"dim must be a whole number from 1 on, the length of a vector; got {dim!r}. Try Table(32)")
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
+            raise ArgumentError(f"seed must be a whole number from 0 to 2**64 − 1; got {seed!r}")
+        if ids is not None and ids not in KINDS:
+            raise ArgumentError(f"ids must be one of {', '.join(map(repr, KINDS))}, or None to infer it; got {ids!r}")
+        self._check_seam(optimizer, Optimizer, "optimizer=hotrow.Adam(1e-3)")
+        self._check_seam(initializer, Initializer, "initializer=hotrow.Uniform(0.05)")
+        self.dim, self.kind, self.seed = int(dim), ids, int(seed)
+        self.optimizer = optimizer or Adam()
+        self.initializer = initializer or Uniform()
+        self.lock = ReadersWriter()
+        self._index = Index()
+        self._strings = Strings()
+        self._begin(Rows(self.dim, self.optimizer.first_slots(self.dim)), 0)
+
+    @staticmethod
+    def _check_seam(given: Any, kind: type, example: str) -> None:
+        if given is not None and not isinstance(given, kind):
+            raise ArgumentError(f"expected one of hotrow's own {kind.__name__.lower()}s, as in {example}; got {given!r}")
+
+    def _begin(self, rows: Rows, steps: int) -> None:
+        self._rows = rows
+        self._steps = steps
+        self._live: WeakSet[Batch] = WeakSet()
+
+    @property
+    def steps(self) -> int:
+        """How many updates the table has taken; Adam's bias correction counts them."""
+        return self._steps
+
+    def watch(self, batch: Batch) -> None:
+        self._live.add(batch)
+
+    def find(
+        self, ids: Any, *, grow: bool = False, offsets: Any = None, weights: Any = None, pooling: str | None = None
+    ) -> Batch:
+        """As `View.find`; with `grow=True` new ids get their row, the first of them also deciding the kind of ids."""
+        if not grow:
+            return self._find(ids, offsets, weights, pooling)
+        if isinstance(ids, Batch):
+            return self._regrow(self._own(ids, offsets))
+        keys = ids_.to_keys(ids, self.kind)
+        bags = to_bags(offsets, weights, pooling, len(keys.keys))
+        with self.lock.reading():
+            found = self._locate(keys, grow=False)
+            if self.kind is not None and not (found.rows < 0).any():
+                return self._batch(found, bags)
+        with self.lock.writing():
+            if self.kind not in (None, keys.kind) and len(keys.keys):  # another thread decided meanwhile
+                keys = ids_.to_keys(ids, self.kind)
+            return self._batch(self._insert(keys), bags)
+
+    def _batch(self, found: Found, bags: Bags | None) -> Batch:
+        batch = super()._batch(found, bags)
+        self.watch(batch)
+        return batch
+
+    def _regrow(self, batch: Batch) -> Batch:
+        if batch.missing().any():
+            raise ArgumentError("this Batch was found without grow=True and has ids without a row: use find(ids, grow=True)")
+        return batch
+
+    def _insert(self, keys: ids_.Keys) -> Found:
+        """Give the ids that have none their rows; the caller holds the write lock."""
+        if not len(keys.keys):
+            return self._locate(keys, grow=False)
+        self.kind = keys.kind
+        found = self._locate(keys, grow=True)
+        new = np.flatnonzero(found.rows < 0)
+        if len(new):
+            self._rows.ensure(self._index.n_rows + len(new))
+            self._index.insert(found.index_keys, found.rows)
+            rows = found.rows[new]
+            self._rows.start(
+                rows, found.unique.keys[new], self.seed, self.initializer.kind, self.initializer.numbers()
+            )
+            if keys.texts is not None:
+                self._strings.write(rows, texts_of(keys).take(found.unique.first[new]))
+        return found
+
+    def lookup(
+        self,
+        ids: Any,
+        *,
+        grow: bool = False,
+        unknown: str = "initial",
+        out: np.ndarray | None = None,
+        offsets: Any = None,
+        weights: Any = None,
+        pooling: str | None = None,
+    ) -> np.ndarray:
+        """As `View.lookup`; with `grow=True`, for training, new ids get their row. Without, nothing changes."""
+        batch = self.find(ids, grow=grow, offsets=offsets, weights=weights, pooling=pooling)
+        return self._lookup(batch, unknown, out)
+
+    def update(
+        self,
+        ids: Any,
+        gradients: Any,
+        *,
+        learning_rate: float | None = None,
+        offsets: Any = None,
+        weights: Any = None,
+        pooling: str | None = None,
+    ) -> None:
+        """One optimizer step on the rows of ids, or of a Batch: duplicates are summed, in batch order, then stepped once.
+
+        gradients      floating, (*ids.shape, dim), or (bags, dim) with offsets
+        learning_rate  for this step in place of the optimizer's
+
+        Rows forgotten since the Batch was found are skipped. Raises UnknownIdError, with nothing changed, for an id
+        that never had a row, and ArgumentError for gradients of another shape or kind.
+        """
+        batch = self._find(ids, offsets, weights, pooling)
+        flat = _floats(gradients, (*batch.shape, self.dim), "gradients")
+        rate = self._check_rate(learning_rate)
+        if batch.bags is not None:
+            flat = self._unpool(batch, flat)
+        with self.lock.writing():
+            self._check_known(batch)
+            if len(batch):
+                self._step(batch, flat, rate)
+
+    def _check_rate(self, learning_rate: float | None) -> float:
+        rate = self.optimizer.learning_rate if learning_rate is None else float(learning_rate)
+        if not 0 <= rate < np.inf:
+            raise ArgumentError(f"learning_rate must be finite and not negative; got {learning_rate!r}")
+        return rate
+
+    def _check_known(self, batch: Batch) -> None:
+        missing = batch.missing()
+        if batch.forgotten is not None:
+            missing &= ~batch.forgotten
+        if missing.any():
+            raise unknown_error(batch, missing, "no row to update, and nothing was changed; find(ids, grow=True) gives it one")
+
+    def _unpool(self, batch: Batch, gradients: np.ndarray) -> np.ndarray:
+        assert batch.bags is not None
+        if batch.winners is None:  # nobody looked: the maxima are where they are now
+            self._lookup(batch, "initial", None)
+        assert batch.winners is not None
+        return batch.bags.unpool(gradients, batch.winners)
+
+    def _step(self, batch: Batch, gradients: np.ndarray, rate: float) -> None:
+        starts = np.empty(len(batch.distinct) + 1, np.int32)
+        items = np.empty(len(batch), np.int32)
+        merging.group(readonly(batch.inverse), starts, items)
+        numbers = self.optimizer.numbers(self._steps + 1, rate)
+        bounds = self._balance(starts)
+        arrays = readonly(batch.distinct), readonly(starts), readonly(items), readonly(gradients), readonly(numbers)
+        self._steps += 1
+        threads.run(self.optimizer.kernel, bounds, self._rows.data, self._rows.stride, self.dim, *arrays)
+
+    def _balance(self, starts: np.ndarray) -> list[int]:
+        """Slices of the distinct rows that cost alike: an id costs a gradient, a row its weights and slots, there and back."""
+        m, n = len(starts) - 1, int(starts[-1])
+        per_row = 2 * self._rows.stride / self.dim
+        slices = threads.even(int(n + per_row * m), max(1, _GRAIN // self.dim))
+        inner = (bisect_left(range(m), cost, key=lambda u: int(starts[u]) + per_row * u) for cost in slices[1:-1])
+        return [0, *inner, m]
+
+    def set(self, ids: Any, vectors: Any) -> None:
+        """Give ids these vectors, floating (*ids.shape, dim): pre-trained weights, migration. New ids get their row.
+
+        What the optimizer keeps for a row stays as it is. Of two vectors for one id, the later stays.
+        Raises ArgumentError for vectors of another shape or not finite.
+        """
+        shape = ids.shape if isinstance(ids, Batch) else ids_.to_keys(ids, self.kind).shape
+        flat = _floats(vectors, (*shape, self.dim), "vectors")
+        if not np.isfinite(flat).all():
+            raise ArgumentError(f"vectors must be finite; the one at position {int(np.argmin(np.isfinite(flat).all(1)))} isn't")
+        batch = self.find(ids, grow=True)
+        with self.lock.writing():
+            self._check_known(batch)
+            self._rows.scatter(batch.distinct, batch.inverse, flat)
+
+    def forget(self, ids: Any) -> int:
+        """Take ids out: weights, slots and strings are overwritten, the rows given to later ids. Returns how many.
+
+        An id that has no row is no error. A Batch that holds a forgotten row treats its id as unknown from now on.
+        """
+        keys = ids_.to_keys(ids, self.kind)
+        with self.lock.writing():
+            found = self._locate(keys, grow=False)
+            here = found.rows >= 0
+            rows = found.rows[here]
+            self._rows.matrix(self._index.n_rows)[rows] = 0
+            if keys.texts is not None:
+                self._strings.erase(rows)
+            self._index.erase(found.index_keys[here], rows)
+            for batch in self._live:
+                batch.mark(rows)
+        return len(rows)
+
+    def stats(self) -> dict[str, Any]:
+        """What the table holds: rows, bytes of each part, bytes a row, steps, how full the index is."""
+        with self.lock.reading():
+            n, rows = self._index.n_rows, len(self._index)
+            parts = {"rows": 4 * n * self._rows.stride, "index": self._index.cells.nbytes + 8 * n}
+            if self.kind == "string":
+                parts["strings"] = self._strings.nbytes + 16 * n
+            facts = {"ids": self.kind, "rows": rows, "dim": self.dim, "optimizer": optimizers.to_config(self.optimizer)}
+            total = sum(parts.values())
+            load = rows / len(self._index.cells)
+            return facts | {
+                "steps": self._steps,
+                "bytes": total,
+                "bytes_per_row": total / rows if rows else 0.0,
+                "bytes_of": parts,
+                "index_load": load,
+            }
+
+    def state(self) -> State:
+        """The table as plain values. The arrays may be views of live rows: copy what must outlive the next update."""
+        n = self._index.n_rows
+        matrix = self._rows.matrix(n)
+        keys, cells = self._index.row_keys, self._index.cells
+        rows = self._index.rows()
+        if self._index.has_holes:
+            matrix, keys = matrix[rows], keys[rows]
+            cells = cells_of(keys)
+        slots, column = dict[str, np.ndarray](), self.dim
+        for name, width in self.optimizer.slot_widths(self.dim).items():
+            slots[name] = matrix[:, column : column + width]
+            column += width
+        strings = self._strings.take(rows) if self.kind == "string" else None
+        return State(self._config(), keys, matrix[:, : self.dim], cells, slots, strings)
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "dim": self.dim,
+            "ids": self.kind,
+            "seed": self.seed,
+            "steps": self._steps,
+            "aliases": len(self._strings.aliases.key_of),
+            "optimizer": optimizers.to_config(self.optimizer),
+            "initializer": initializers.to_config(self.initializer),
+        }
+
+    @classmethod
+    def from_state(cls, state: State) -> Table:
+        """A table equal to the one whose state this is; the arrays are copied."""
+        table = cls.__new__(cls)
+        table._read_config(state.config)
+        table.optimizer = optimizers.from_config(state.config["optimizer"])
+        table._open_ids(state, writable=True)
+        rows = Rows(table.dim, table.optimizer.first_slots(table.dim))
+        rows.ensure(len(state.keys))
+        matrix, column = rows.matrix(len(state.keys)), table.dim
+        matrix[:, :column] = state.weights
+        for name, width in table.optimizer.slot_widths(table.dim).items():
+            matrix[:, column : column + width] = state.slots[name]
+            column += width
+        table._begin(rows, state.config["steps"])
+        return table
+
+    def save(self, path: str | PathLike[str], *, progress: Callable[..., None] | None = None) -> int:
+        """Write the table to a folder, as a new generation; return its number.
+
+        An interrupted save leaves the previous generation whole; `hotrow.load(path)` opens the newest. Lookups go on
+        meanwhile, updates wait. progress: callable(bytes done, bytes in all, facts). Raises LockedError if another
+        process is saving there.
+        """
+        from hotrow.store import snapshot  # the one call against the flow: a table saves itself
+
+        with self.lock.reading():
+            return snapshot.save(Path(path), self.state(), progress=progress)
+
+
+def _floats(given: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """What the user gave for vectors of this shape: float32 (n, dim), contiguous."""
+    array = np.asarray(given)
+    if array.shape != shape or array.dtype.kind != "f":
+        raise ArgumentError(
+            f"{what} must be floating, of shape {shape}, one for each vector; got {array.dtype} of shape {array.shape}"
+        )
+    return np.ascontiguousarray(array, np.float32).reshape(-1, shape[-1])

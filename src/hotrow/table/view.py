@@ -1,0 +1,254 @@
+"""The way in: ids to vectors, and nothing changes. With `table.py`, the only one that knows the order of the stages.
+
+    raw ids ──ids──▶ keys ──index──▶ rows ──pooling──▶ vectors
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hotrow.errors import ArgumentError, HotrowError, UnknownIdError
+from hotrow.table import ids as ids_
+from hotrow.table import initializers
+from hotrow.table.batch import Bags, Batch, Distinct, to_bags
+from hotrow.table.index import Index
+from hotrow.table.initializers import Initializer
+from hotrow.table.locks import ReadersWriter
+from hotrow.table.rows import Rows, first_weights
+from hotrow.table.state import State
+from hotrow.table.strings import Strings, Texts
+
+UNKNOWN = ("initial", "zero", "error")
+
+
+@dataclass(frozen=True)
+class Found:
+    """The ids of a call, converted and looked up."""
+
+    keys: ids_.Keys
+    unique: Distinct
+    index_keys: np.ndarray
+    rows: np.ndarray
+
+
+class View:
+    """A table to read: `lookup`, `find`, `ids`, `vectors`, `in` and `len`. `hotrow.view(path)` opens one.
+
+    A lookup beside an update of the same table sees each row before or after it, never between.
+    """
+
+    dim: int
+    kind: str | None
+    """"int64", "uint64" or "string"; None until the first id decides it."""
+    seed: int
+    initializer: Initializer
+
+    lock: ReadersWriter
+    _index: Index
+    _rows: Rows
+    _strings: Strings
+
+    @classmethod
+    def from_state(cls, state: State) -> View:
+        """The table of these arrays, which are used as they are and never written."""
+        view = cls.__new__(cls)
+        view._read_config(state.config)
+        view._rows = Rows(view.dim, np.zeros(0, np.float32), state.weights.reshape(-1))
+        view._open_ids(state, writable=False)
+        return view
+
+    def _read_config(self, config: dict[str, Any]) -> None:
+        self.dim, self.kind, self.seed = config["dim"], config["ids"], config["seed"]
+        self.initializer = initializers.from_config(config["initializer"])
+        self.lock = ReadersWriter()
+
+    def _open_ids(self, state: State, *, writable: bool) -> None:
+        self._index = Index.over(state.cells, state.keys, writable=writable)
+        self._strings = Strings()
+        if state.strings is not None:
+            self._strings = Strings.over(*ids_.buffers(state.strings), writable=writable)
+            if state.config["aliases"]:
+                self._read_aliases(state)
+
+    def _read_aliases(self, state: State) -> None:
+        fingerprints = ids_.to_keys(state.strings, "string").keys
+        aliased = np.flatnonzero(fingerprints != state.keys)
+        texts = self._strings.at(aliased)
+        for i, row in enumerate(aliased.tolist()):
+            self._strings.aliases.add(texts.bytes(i), int(fingerprints[row]), int(state.keys[row]))
+
+    def __len__(self) -> int:
+        """The number of ids that have a row."""
+        return len(self._index)
+
+    def __contains__(self, id: object) -> bool:
+        try:
+            batch = self.find(id)
+        except HotrowError:  # what can't be an id here isn't one
+            return False
+        return len(batch) == 1 and bool(batch.distinct[0] >= 0)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self):,} {self.kind or 'any'} ids × {self.dim}>"
+
+    def find(self, ids: Any, *, offsets: Any = None, weights: Any = None, pooling: str | None = None) -> Batch:
+        """Convert ids and find their rows, once; the Batch goes to `lookup` in their place.
+
+        ids      anything that holds integers or strings, of any shape (see `hotrow.table.ids`)
+        offsets  whole numbers (bags + 1,): ids are the flat values of ragged bags, bag b is ids[offsets[b]:offsets[b + 1]]
+        weights  float32 (n,), one for each id of the bags
+        pooling  how a bag becomes a vector: "mean" (the default), "sum", "sqrtn" or "max"
+
+        Raises KindError or IdError for what can't be ids here, ArgumentError for offsets or weights that don't fit.
+        """
+        return self._find(ids, offsets, weights, pooling)
+
+    def _find(self, ids: Any, offsets: Any, weights: Any, pooling: str | None) -> Batch:
+        if isinstance(ids, Batch):
+            return self._own(ids, offsets)
+        keys = ids_.to_keys(ids, self.kind)
+        bags = to_bags(offsets, weights, pooling, len(keys.keys))
+        with self.lock.reading():
+            return self._batch(self._locate(keys, grow=False), bags)
+
+    def _own(self, batch: Batch, offsets: Any) -> Batch:
+        if batch.table is not self:
+            raise ArgumentError(f"this Batch was found in another table, {batch.table!r}; use {self!r}.find(ids)")
+        if offsets is not None:
+            raise ArgumentError("a Batch has its bags from find(ids, offsets=…); give offsets= there")
+        return batch
+
+    def _locate(self, keys: ids_.Keys, *, grow: bool) -> Found:
+        """Dedupe, then look each distinct key up; strings with one key are told apart."""
+        unique = Distinct.of(keys.keys)
+        rows = self._index.find(unique.keys)
+        if keys.texts is not None:
+            given = texts_of(keys)
+            found = keys.keys, unique.inverse, unique.first, rows
+            apart = self._strings.tell_apart(given, *found, self._index.find, grow)
+            if apart is not None:
+                split = Distinct.of(apart)
+                unique = Distinct(split.inverse, split.first, keys.keys[split.first])
+                return Found(keys, unique, split.keys, self._index.find(split.keys))
+        return Found(keys, unique, unique.keys, rows)
+
+    def _batch(self, found: Found, bags: Bags | None) -> Batch:
+        return Batch(self, found.keys.shape, found.unique, found.rows, _namer(found.keys), bags)
+
+    def watch(self, batch: Batch) -> None:
+        """Called for each batch that is made: a table that forgets rows must tell its batches."""
+
+    def lookup(
+        self,
+        ids: Any,
+        *,
+        unknown: str = "initial",
+        out: np.ndarray | None = None,
+        offsets: Any = None,
+        weights: Any = None,
+        pooling: str | None = None,
+    ) -> np.ndarray:
+        """The vectors of ids, or of a Batch: float32 (*ids.shape, dim), or (bags, dim) with offsets.
+
+        unknown  what an id without a row gets: "initial", the first value that it would have; "zero"; or "error"
+        out      float32 of that shape, C-contiguous: written and returned
+
+        offsets, weights and pooling are those of `find`. Raises what `find` raises, and UnknownIdError.
+
+        >>> import hotrow
+        >>> table = hotrow.Table(3)
+        >>> table.lookup([[1, 2], [3, 1]]).shape
+        (2, 2, 3)
+        >>> table.lookup(["lantern", "cup", "mug"], offsets=[0, 1, 3]).shape
+        (2, 3)
+        """
+        return self._lookup(self._find(ids, offsets, weights, pooling), unknown, out)
+
+    def _lookup(self, batch: Batch, unknown: str, out: np.ndarray | None) -> np.ndarray:
+        if unknown not in UNKNOWN:
+            raise ArgumentError(f"unknown must be one of {', '.join(map(repr, UNKNOWN))}; got {unknown!r}")
+        out = self._check_out(out, (*batch.shape, self.dim))
+        flat = out.reshape(-1, self.dim)
+        with self.lock.reading():
+            missing = batch.missing()
+            any_missing = bool(missing.any())
+            if any_missing and unknown == "error":
+                raise unknown_error(batch, missing, "no row; lookup(ids) gives it its first value, lookup(ids, grow=True) a row")
+            if batch.bags is None:
+                self._rows.gather(batch.distinct, batch.inverse, flat)
+            elif not any_missing:
+                arrays = self._rows.data, self._rows.stride, self.dim, batch.distinct
+                batch.winners = batch.bags.pool(*arrays, batch.inverse, flat)
+            else:
+                self._pool_unknown(batch, unknown, flat)
+            if any_missing and unknown == "initial" and batch.bags is None:
+                number = np.cumsum(missing) - 1
+                where = np.flatnonzero(missing[batch.inverse])
+                flat[where] = self._first_values(batch.keys[missing])[number[batch.inverse[where]]]
+        return out
+
+    def _pool_unknown(self, batch: Batch, unknown: str, out: np.ndarray) -> None:
+        """Pool from a copy of the distinct vectors, in which the unknown ones have theirs."""
+        assert batch.bags is not None
+        order = np.arange(len(batch.distinct), dtype=np.int32)
+        vectors = np.empty((len(order), self.dim), np.float32)
+        self._rows.gather(batch.distinct, order, vectors)
+        if unknown == "initial":
+            vectors[batch.missing()] = self._first_values(batch.keys[batch.missing()])
+        batch.winners = batch.bags.pool(vectors.reshape(-1), self.dim, self.dim, order, batch.inverse, out)
+
+    def _first_values(self, keys: np.ndarray) -> np.ndarray:
+        return first_weights(self.dim, keys, self.seed, self.initializer.kind, self.initializer.numbers())
+
+    def _check_out(self, out: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
+        if out is None:
+            return np.empty(shape, np.float32)
+        if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
+            raise ArgumentError(
+                f"out must be writable C-contiguous float32 of shape {shape}; got {out.dtype} of shape {out.shape}. "
+                f"Try out=np.empty({shape}, np.float32)"
+            )
+        return out
+
+    def ids(self) -> Any:
+        """Every id that has a row, in row order: int64 or uint64 (n,), or an Arrow array of strings."""
+        with self.lock.reading():
+            rows = self._index.rows()
+            return self._strings.take(rows) if self.kind == "string" else self._integers(rows)
+
+    def _integers(self, rows: np.ndarray) -> np.ndarray:
+        return ids_.restore(self._index.row_keys[rows], self.kind or "int64")
+
+    def vectors(self) -> np.ndarray:
+        """Every row's weights, in the order of `ids()`: float32 (n, dim), a copy."""
+        with self.lock.reading():
+            return self._rows.matrix(self._index.n_rows)[self._index.rows(), : self.dim]
+
+
+def texts_of(keys: ids_.Keys) -> Texts:
+    """The strings of ids, one for each."""
+    assert keys.texts is not None
+    data, offsets = ids_.buffers(keys.texts)
+    at = np.arange(len(keys.keys), dtype=np.int64) if keys.at is None else keys.at
+    return Texts(data, offsets[:-1], offsets[1:], at)
+
+
+def _namer(keys: ids_.Keys) -> Callable[[int], str]:
+    """A function from a position to the id there, as the user would write it."""
+
+    def name(position: int) -> str:
+        if keys.texts is None:
+            return repr(ids_.restore(keys.keys[position : position + 1], keys.kind or "int64").tolist()[0])
+        return repr(texts_of(keys).bytes(position).decode())
+
+    return name
+
+
+def unknown_error(batch: Batch, missing: np.ndarray, rest: str) -> UnknownIdError:
+    unknown = np.flatnonzero(missing)
+    others = f", and {len(unknown) - 1} more distinct ids," if len(unknown) > 1 else ""
+    return UnknownIdError(f"id {batch.name(int(unknown[0]))}{others} has {rest}")
