@@ -143,7 +143,9 @@ class Table:
         self.steps = 0
 
     def first(self, id):
-        numbers = (first_value("uniform", -self.scale, self.scale, self.seed, self.key_of(id), j) for j in range(self.dim))
+        numbers = (
+            first_value("uniform", -self.scale, self.scale, self.seed, self.key_of(id), j) for j in range(self.dim)
+        )
         return np.array(list(numbers), F)
 
     def grow(self, ids):

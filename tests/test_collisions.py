@@ -37,7 +37,9 @@ def colliding(n: int, seed: int = 0) -> list[str]:
         w3 = (c - (other - a)) * inverse_mul & WORD
         if w3 & 0x8080808080808080:
             continue
-        moved = rotate((a + w1) & WORD, 43) + rotate(c, 30) - rotate((other + w1) & WORD, 43) - rotate(w3 * MUL & WORD, 30)
+        moved = (
+            rotate((a + w1) & WORD, 43) + rotate(c, 30) - rotate((other + w1) & WORD, 43) - rotate(w3 * MUL & WORD, 30)
+        )
         w2 = (d + moved) * inverse_k2 & WORD
         if w2 & 0x8080808080808080:
             continue

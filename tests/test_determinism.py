@@ -14,7 +14,13 @@ import hotrow
 from hotrow.table import initializers
 
 OPTIMIZERS = [hotrow.SGD(0.1), hotrow.Adagrad(0.1), hotrow.RowwiseAdagrad(0.1), hotrow.Adam(0.01)]
-INITIALIZERS = [hotrow.Uniform(0.1), hotrow.Normal(1.0, 0.5), hotrow.TruncatedNormal(2.0), hotrow.Constant(3.0), hotrow.Zeros()]
+INITIALIZERS = [
+    hotrow.Uniform(0.1),
+    hotrow.Normal(1.0, 0.5),
+    hotrow.TruncatedNormal(2.0),
+    hotrow.Constant(3.0),
+    hotrow.Zeros(),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +30,9 @@ def _all_threads_again():
 
 
 @pytest.mark.parametrize("initializer", INITIALIZERS, ids=repr)
-@given(ids=st.lists(st.integers(-(2**63), 2**63 - 1), unique=True, min_size=1, max_size=20), seed=st.integers(0, 2**64 - 1))
+@given(
+    ids=st.lists(st.integers(-(2**63), 2**63 - 1), unique=True, min_size=1, max_size=20), seed=st.integers(0, 2**64 - 1)
+)
 def test_first_values_do_not_depend_on_the_order_of_arrival(initializer, ids, seed):
     forwards, backwards = (hotrow.Table(5, initializer=initializer, seed=seed) for _ in range(2))
     forwards.lookup(ids, grow=True)

@@ -28,8 +28,11 @@ def test_steps_end_where_torch_ends(optimizer):
     rng = np.random.default_rng(1)
     table = hotrow.Table(DIM, optimizer=optimizer, initializer=hotrow.Normal(1.0))
     ids = np.arange(50)
-    embedding = torch.nn.Embedding.from_pretrained(torch.tensor(table.lookup(ids, grow=True)), freeze=False, sparse=True)
+    embedding = torch.nn.Embedding.from_pretrained(
+        torch.tensor(table.lookup(ids, grow=True)), freeze=False, sparse=True
+    )
     twin = torch_twin(optimizer, embedding.weight)
+    torch.sparse.check_sparse_tensor_invariants.enable()  # torch warns unless one decides
     for _ in range(30):
         batch = rng.integers(0, 50, 40)  # with duplicates, and rows that are left alone for some steps
         gradients = rng.normal(size=(40, DIM)).astype(np.float32)

@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 F = TypeVar("F", bound=Callable[..., Any])
 log = logging.getLogger("hotrow")
 
-INTERPRETED = bool(config.DISABLE_JIT)
+INTERPRETED = bool(getattr(config, "DISABLE_JIT", False))
 """True under NUMBA_DISABLE_JIT=1, where kernels run as plain Python."""
 
 ORDERED = frozenset({"contract", "nsz"})
@@ -66,27 +66,26 @@ def readonly(array: np.ndarray) -> np.ndarray:
     return view
 
 
-if INTERPRETED:
+def _nothing_ahead(array: np.ndarray, i: int) -> None:
+    """An interpreter has nothing to fetch ahead."""
 
-    def prefetch(array: np.ndarray, i: int) -> None:
-        """Do nothing: an interpreter has nothing to fetch ahead."""
 
-else:
+@intrinsic
+def _prefetch(typing_context: Any, array: Any, i: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        pointer = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
+        int32 = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, int32, int32, int32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, int32(0), int32(3), int32(1)])  # for reading, in every cache, data
+        return context.get_dummy_value()
 
-    @intrinsic
-    def prefetch(typing_context: Any, array: Any, i: Any) -> Any:
-        """Ask the cache for `array[i]` (i may lie past the end: nothing is read) and go on."""
+    return types.void(array, types.int64), codegen
 
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            data = context.make_array(signature.args[0])(context, builder, args[0]).data
-            pointer = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(8).as_pointer())
-            int32 = ir.IntType(32)
-            kind = ir.FunctionType(ir.VoidType(), [pointer.type, int32, int32, int32])
-            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            builder.call(function, [pointer, int32(0), int32(3), int32(1)])  # for reading, in every cache, data
-            return context.get_dummy_value()
 
-        return types.void(array, types.int64), codegen
+prefetch: Any = _nothing_ahead if INTERPRETED else _prefetch
+"""prefetch(array, i): ask the cache for `array[i]` and go on. i may lie past the end, for nothing is read."""
 
 
 class _Announcer(event.Listener):

@@ -125,7 +125,7 @@ def refill(cells, old_cells, row_keys, start, stop):
 def erase(cells, row_keys, keys):
     """Take keys out, closing each gap by moving later cells of the same run back: no tombstones, no slow decay.
 
-        [a a b . ] − first a  →  [a b . . ]
+    [a a b . ] − first a  →  [a b . . ]
     """
     mask = np.uint64(len(cells) - 1)
     low = np.uint64(0xFFFFFFFF)

@@ -10,7 +10,6 @@ from typing import Any
 from hotrow.errors import ArgumentError
 
 
-
 def _available() -> int:
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -56,7 +56,9 @@ class Bags:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def pool(self, data: np.ndarray, stride: int, dim: int, rows: np.ndarray, inverse: np.ndarray, out: np.ndarray) -> Any:
+    def pool(
+        self, data: np.ndarray, stride: int, dim: int, rows: np.ndarray, inverse: np.ndarray, out: np.ndarray
+    ) -> Any:
         """Write each bag's vector to out (bags, dim); return where the maxima came from (see kernels/pooling.py)."""
         winners = np.empty((len(self) if self.mode == pooling.MAX else 0, dim), np.int32)
         arrays = readonly(data), stride, dim, readonly(rows), readonly(inverse), *self._arrays()
@@ -83,7 +85,9 @@ def to_bags(offsets: Any, weights: Any, pooling_name: str | None, n: int) -> Bag
     """Check what the user gave; None if that is no bags at all."""
     if offsets is None:
         if weights is not None or pooling_name is not None:
-            raise ArgumentError("weights= and pooling= are for bags: give offsets= too, e.g. lookup(ids, offsets=[0, 2, 4])")
+            raise ArgumentError(
+                "weights= and pooling= are for bags: give offsets= too, e.g. lookup(ids, offsets=[0, 2, 4])"
+            )
         return None
     if pooling_name is None:
         pooling_name = "mean"
@@ -137,7 +141,19 @@ class Batch:
     A row that is forgotten meanwhile is marked: `lookup` treats its id as unknown, `update` skips it.
     """
 
-    __slots__ = ("__weakref__", "_name", "bags", "distinct", "first", "forgotten", "inverse", "keys", "shape", "table", "winners")
+    __slots__ = (
+        "__weakref__",
+        "_name",
+        "bags",
+        "distinct",
+        "first",
+        "forgotten",
+        "inverse",
+        "keys",
+        "shape",
+        "table",
+        "winners",
+    )
 
     def __init__(
         self,

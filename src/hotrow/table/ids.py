@@ -20,10 +20,10 @@ bytes are UTF-8 and the same id as the str of that text. PyArrow is imported whe
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -31,10 +31,8 @@ from hotrow.errors import ArgumentError, IdError, KindError
 from hotrow.kernels import readonly, threads
 from hotrow.kernels.fingerprint import fingerprint64
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    Shape = tuple[int, ...]
+Shape = tuple[int, ...]
+LargeStringArray = Any  # pyarrow's, which has no types
 
 _INT64 = np.dtype(np.int64)
 _MOST = 2**63 - 1  # in int64
@@ -53,13 +51,13 @@ class Keys:
     keys   uint64 (n,), contiguous; may be a view of the array that was given
     shape  of the ids, () for a single one
     texts  strings only: one for each id, or the distinct values of a dictionary-encoded array
-    at     int64 (n,), which of `texts` each id is; None where it is the i-th
+    at     int64 (n,), which of `texts` each id is; None where id i is text i
     """
 
     kind: str
     keys: np.ndarray
     shape: tuple[int, ...]
-    texts: pa.LargeStringArray | None
+    texts: LargeStringArray | None
     at: np.ndarray | None
 
 
@@ -80,7 +78,7 @@ def to_keys(ids: Any, kind: str | None) -> Keys:
     array([ True])
     """
     if type(ids) is np.ndarray:
-        if ids.dtype is _INT64 and kind != "uint64" and kind != "string" and ids.size and ids.flags.c_contiguous:
+        if ids.dtype is _INT64 and kind in (None, "int64") and ids.size and ids.flags.c_contiguous:
             return Keys("int64", ids.reshape(-1).view(np.uint64), ids.shape, None, None)
         return _from_array(ids, kind)
     if isinstance(ids, (list, tuple, range)):
@@ -88,8 +86,6 @@ def to_keys(ids: Any, kind: str | None) -> Keys:
         return _from_list(flat, (len(flat),), kind)
     if isinstance(ids, (int, float, str, bytes, np.generic)):
         return _from_list([ids], (), kind)
-    if isinstance(ids, (Set, Mapping)):
-        raise KindError(f"got a {type(ids).__name__}, which has no order; expected a sequence of ids, e.g. list(ids)")
     return _from_other(ids, kind)
 
 
@@ -107,7 +103,7 @@ def restore(keys: np.ndarray, kind: str) -> np.ndarray:
     return keys.view(kind)
 
 
-def buffers(texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
+def buffers(texts: LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
     """The bytes of an Arrow array of n strings, and where each begins and ends, without copying.
 
     Returns data uint8 and offsets int64 (n + 1,): string i is data[offsets[i] : offsets[i + 1]]. Offsets don't begin
@@ -118,11 +114,10 @@ def buffers(texts: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
     >>> buffers(pa.array(["cat", "dog"], pa.large_string()))[1]
     array([0, 3, 6])
     """
-    array = cast("Any", texts)
-    _, places, data = array.buffers()
-    if not len(array):  # Arrow may leave out either buffer then
+    _, places, data = texts.buffers()
+    if not len(texts):  # Arrow may leave out either buffer then
         return readonly(np.zeros(0, np.uint8)), readonly(np.zeros(1, np.int64))
-    offsets = np.frombuffer(places, np.int64, len(array) + 1, 8 * array.offset)
+    offsets = np.frombuffer(places, np.int64, len(texts) + 1, 8 * texts.offset)
     return readonly(np.frombuffer(b"" if data is None else data, np.uint8)), readonly(offsets)
 
 
@@ -205,13 +200,17 @@ def _unnest(flat: list[Any], shape: Shape) -> tuple[list[Any], Shape, set[type]]
     """
     while True:
         types = set(map(type, flat))
-        nested = [t for t in types if issubclass(t, (list, tuple))]
+        nested = sum(issubclass(t, (list, tuple)) for t in types)
         if not nested:
             return flat, shape, types
-        if len(nested) < len(types) or len(set(map(len, flat))) > 1 or len(shape) == _DEEPEST:
-            raise _ragged([len(x) if isinstance(x, (list, tuple)) else -1 for x in flat], shape)
+        if nested < len(types) or len(set(map(len, flat))) > 1 or len(shape) == _DEEPEST:
+            raise _ragged([_length(x) for x in flat], shape)
         shape = (*shape, len(flat[0]))
         flat = list(chain.from_iterable(flat))
+
+
+def _length(item: Any) -> int:
+    return len(cast("Sequence[Any]", item)) if isinstance(item, (list, tuple)) else -1
 
 
 def _stack(arrays: list[np.ndarray], shape: Shape) -> np.ndarray:
@@ -219,7 +218,7 @@ def _stack(arrays: list[np.ndarray], shape: Shape) -> np.ndarray:
     for i, array in enumerate(arrays):
         if array.dtype != arrays[0].dtype:
             first, other = f"{arrays[0].dtype} at position 0", f"{array.dtype}{_place(shape, i)}"
-            raise KindError(f"got arrays of mixed types, {first} and {other}; expected one dtype, e.g. int64 in all of them")
+            raise KindError(f"got arrays of mixed types, {first} and {other}; expected one dtype, e.g. all of int64")
     if len({array.shape for array in arrays}) > 1:
         raise _ragged([array.shape for array in arrays], shape)
     return np.stack(arrays).reshape(*shape, *arrays[0].shape)
@@ -232,8 +231,8 @@ def _family(t: type) -> str:
     return next((name for name, parents in _FAMILIES.items() if issubclass(t, parents)), "")
 
 
-def _float_dtype(t: type) -> np.dtype[Any]:
-    return np.dtype(t if issubclass(t, np.generic) else np.float64)
+def _float_dtype(t: Any) -> np.dtype[Any]:
+    return np.dtype(cast("Any", t if issubclass(t, np.generic) else np.float64))
 
 
 def _from_ints(flat: list[int], shape: Shape, kind: str | None) -> Keys:
@@ -253,7 +252,7 @@ def _from_ints(flat: list[int], shape: Shape, kind: str | None) -> Keys:
 
 
 def _pyarrow() -> Any:
-    import pyarrow as pa  # not above: integers do without it
+    import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs] — not above: integers do without it
 
     return pa
 
@@ -270,9 +269,11 @@ def _from_other(ids: Any, kind: str | None) -> Keys:
             return _from_arrow(_as_arrow(ids, convert), kind)
         except _UnreadableError as error:
             if not hasattr(ids, "__array__"):
-                raise KindError(f"Arrow can't read this {type(ids).__name__} ({error}); try a list of its ids") from error
+                raise KindError(f"Arrow can't read this {_name(ids)} ({error}); expected ids, e.g. a list") from error
     if hasattr(ids, "__array__"):
         return _from_array(_as_numpy(ids), kind)
+    if isinstance(ids, Iterable):  # a set has no order, a dict two kinds of things, a generator only one reading
+        raise KindError(f"got a {_name(ids)}; expected a list, tuple or array of ids, e.g. table.lookup(list(ids))")
     return _from_list([ids], (), kind)
 
 
@@ -287,19 +288,20 @@ def _as_arrow(ids: Any, convert: str) -> Any:
         return ids
     try:
         return getattr(pa, convert)(ids)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except Exception as error:  # a library's own
         raise _UnreadableError(str(error)) from error
 
 
 def _as_numpy(ids: Any) -> np.ndarray:
-    if isinstance(ids, np.ma.MaskedArray) and np.ma.is_masked(ids):
-        place = int(np.argmax(np.ma.getmaskarray(ids).reshape(-1)))
-        raise _null("a masked element", ids.shape, place)
+    if isinstance(ids, np.ndarray):
+        mask = np.ma.getmaskarray(cast("Any", ids))
+        if mask.any():
+            raise _null("a masked element", mask.shape, int(np.argmax(mask.reshape(-1))))
     try:
-        return np.asarray(ids)
-    except (TypeError, ValueError, RuntimeError) as error:
+        return np.asarray(cast("Any", ids))
+    except Exception as error:  # a library's own
         raise KindError(
-            f"NumPy can't read this {type(ids).__name__} ({error}); expected an array of integers in the CPU's memory, "
+            f"NumPy can't read this {_name(ids)} ({error}); expected an array of integers in the CPU's memory, "
             "e.g. tensor.detach().cpu()"
         ) from error
 
@@ -389,7 +391,7 @@ def _to_texts(array: Any) -> Any:
         texts = array.cast(pa.large_string())
     except pa.ArrowInvalid as error:
         if "UTF8" not in str(error):  # broken offsets: not to be read at all
-            raise IdError(f"got an Arrow array that isn't valid ({error}); expected one that passes validate()") from error
+            raise IdError(f"got a broken Arrow array ({error}); expected one that passes ids.validate()") from error
         raise _bad_utf8(_to_bytes(array), (len(array),)) from error
     if not hasattr(texts, "chunks"):
         return texts
@@ -431,18 +433,27 @@ def _from_texts(texts: Any, shape: Shape, kind: str | None) -> Keys:
 
 _ARROW = {"__arrow_c_stream__": "chunked_array", "__arrow_c_array__": "array", "__arrow_array__": "array"}
 _BAGS = "ragged groups of ids go as flat values and offsets: table.lookup(values, offsets=[0, 2, 5])"
+_ALIKE = {
+    frozenset({"int", "float"}): "list(map(int, ids))",
+    frozenset({"str", "bytes"}): "[i.decode() if isinstance(i, bytes) else i for i in ids]",
+}
 _shortened = reprlib.Repr()
 _shortened.maxstring = _shortened.maxother = _shortened.maxlong = 50
 
 
+def _name(item: Any) -> str:
+    return type(item).__name__
+
+
 def _show(item: Any) -> str:
-    """A short repr, without NumPy's name of the type."""
+    """A short repr, without the name of NumPy's or Arrow's type."""
+    plain: Any = item
     if isinstance(item, (np.number, np.bool_, np.str_, np.bytes_)):
-        item = item.item()
+        plain = cast("Any", item).item()
     try:
-        return _shortened.repr(item.as_py() if hasattr(item, "as_py") else item)
+        return _shortened.repr(plain.as_py() if hasattr(plain, "as_py") else plain)
     except ValueError:  # Python doesn't write out an int of thousands of digits
-        return f"an int of {item.bit_length()} bits" if isinstance(item, int) else f"a {type(item).__name__}"
+        return f"an int of {plain.bit_length()} bits" if isinstance(plain, int) else f"a {_name(plain)}"
 
 
 def _place(shape: Shape, i: int) -> str:
@@ -452,22 +463,27 @@ def _place(shape: Shape, i: int) -> str:
     return f" at position {int(index[0])}" if len(shape) == 1 else f" at position {tuple(map(int, index))}"
 
 
+def _given(item: Any, shape: Shape, i: int) -> str:
+    return f"{_show(item)}{_place(shape, i)}"
+
+
 def _wrong_kind(item: Any, right: str, shape: Shape, kind: str | None) -> KindError:
-    own, other = ("strings", '"int64"') if right == "integers" else ("integers", '"string"')
+    own, other = ("strings", "int64") if right == "integers" else ("integers", "string")
     return KindError(
-        f"got {_show(item)}{_place(shape, 0)} for a table of {kind} ids; expected {own}. "
-        f"A table of {right} is Table(…, ids={other})"
+        f"got {_given(item, shape, 0)} for a table of {kind} ids; expected {own}. "
+        f'A table of {right} is Table(…, ids="{other}")'
     )
 
 
 def _out_of_range(flat: Sequence[Any] | np.ndarray, i: int, shape: Shape, kind: str | None) -> IdError:
     item = int(flat[i])
-    given = f"got {_show(item)}{_place(shape, i)}"
+    given = f"got {_given(item, shape, i)}"
     fits = [name for name, numbers in _RANGES.items() if item in numbers]
     if not fits:
-        return IdError(f"{given}, beyond 64 bits; expected −2**63 to 2**64 − 1. Longer ids can be strings: str(id)")
-    limits = "from 0 to 2**64 − 1" if kind == "uint64" else "from −2**63 to 2**63 − 1"
-    return IdError(f'{given} for a table of {kind} ids; expected integers {limits}. Such ids go into Table(…, ids="{fits[0]}")')
+        return IdError(f"{given}, beyond 64 bits; expected -2**63 to 2**64 - 1. Longer ids can be strings: str(id)")
+    limits = "from 0 to 2**64 - 1" if kind == "uint64" else "from -2**63 to 2**63 - 1"
+    right = f'Table(…, ids="{fits[0]}")'
+    return IdError(f"{given} for a table of {kind} ids; expected integers {limits}. A table for such ids is {right}")
 
 
 def _beyond(flat: list[int], shape: Shape, kind: str | None) -> IdError:
@@ -479,8 +495,8 @@ def _beyond(flat: list[int], shape: Shape, kind: str | None) -> IdError:
     low = next(i for i, item in enumerate(flat) if item < 0)
     high = next(i for i, item in enumerate(flat) if item > _MOST)
     return IdError(
-        f"got {flat[low]}{_place(shape, low)} and {flat[high]}{_place(shape, high)}, which no 64-bit integer type has "
-        'both of; expected −2**63 to 2**63 − 1, Table(…, ids="int64"), or 0 to 2**64 − 1, Table(…, ids="uint64")'
+        f"got {_given(flat[low], shape, low)} and {_given(flat[high], shape, high)}, which no 64-bit integer type has "
+        'both of; expected -2**63 to 2**63 - 1, Table(…, ids="int64"), or 0 to 2**64 - 1, Table(…, ids="uint64")'
     )
 
 
@@ -488,15 +504,16 @@ def _offence(flat: list[Any], shape: Shape) -> IdError | KindError:
     """The error for Python objects that aren't all of one type of id: at the first that isn't as the one before."""
     first = ""
     for i, item in enumerate(flat):
-        family = _family(type(item))
+        family = _family(type(item))  # pyright: ignore[reportUnknownArgumentType]
         if _is_null(item):
             return _null(_show(item), shape, i)
         if not family:
-            return _no_id(item, f"type {type(item).__name__}", shape, i)
+            return _no_id(item, f"type {_name(item)}", shape, i)
         if first and family != first:
+            right = _ALIKE.get(frozenset({first, family}), "list(map(str, ids))")
             return KindError(
-                f"got mixed types, {_show(flat[0])}{_place(shape, 0)} and {_show(item)}{_place(shape, i)}; expected all "
-                "integers or all strings, e.g. table.lookup(list(map(str, ids)))"
+                f"got mixed types, {_given(flat[0], shape, 0)} and {_given(item, shape, i)}; "
+                f"expected all integers or all strings, e.g. table.lookup({right})"
             )
         first = family
     raise AssertionError("unreachable: called for ids that are of one type")
@@ -504,8 +521,9 @@ def _offence(flat: list[Any], shape: Shape) -> IdError | KindError:
 
 def _is_null(item: Any) -> bool:
     if isinstance(item, (np.datetime64, np.timedelta64)):
-        return bool(np.isnat(item))
-    return type(item).__name__ in _NULLS or (isinstance(item, (float, np.floating)) and item != item)
+        return bool(np.isnat(cast("Any", item)))
+    is_nan = isinstance(item, (float, np.floating)) and bool(np.isnan(cast("Any", item)))
+    return is_nan or _name(item) in _NULLS
 
 
 def _null(what: str, shape: Shape, i: int) -> IdError:
@@ -519,19 +537,19 @@ def _no_id(item: Any, what: str, shape: Shape, i: int) -> KindError:
     example = 'table.lookup([3, 5]) or table.lookup(["cup", "hat"])'
     if isinstance(item, (bool, np.bool_)) or what == "Arrow type bool":
         example = "table.lookup(np.asarray(ids, 'int64')) if 0 and 1 are meant"
-    return KindError(f"got {_show(item)}{_place(shape, i)}, of {what}; expected integers or strings, e.g. {example}")
+    return KindError(f"got {_given(item, shape, i)}, of {what}; expected integers or strings, e.g. {example}")
 
 
 def _bad_float(flat: np.ndarray, i: int, shape: Shape, bits: int) -> IdError:
     item = flat[i]
-    if item != item:
+    if np.isnan(item):
         return _null("nan", shape, i)
-    given = f"got {_show(item)}{_place(shape, i)}"
+    given = f"got {_given(item, shape, i)}"
     if abs(item) < 2.0**bits or abs(item) == np.inf:
-        return IdError(f"{given}, not a whole number; expected integers, e.g. table.lookup(np.floor(ids).astype('int64'))")
+        return IdError(f"{given}, not a whole number; expected integers, e.g. np.floor(ids).astype('int64')")
     return IdError(
-        f"{given}, where {flat.dtype} has left out other whole numbers: it is exact below 2**{bits}; expected integers, "
-        "kept as such from where they come, e.g. table.lookup(np.array(ids, 'int64'))"
+        f"{given}, which may have been another number before it became {flat.dtype} (exact below 2**{bits}); expected "
+        "integers that were never floats, e.g. np.array([3, 5], 'int64')"
     )
 
 
@@ -542,14 +560,14 @@ def _ragged(lengths: list[Any], shape: Shape) -> ArgumentError:
         return ArgumentError(f"got lists nested more than {_DEEPEST} deep; expected ids, or lists of ids; {_BAGS}")
     first, other = ("no list" if lengths[k] == -1 else f"one of length {lengths[k]}" for k in (0, i))
     return ArgumentError(
-        f"got ragged lists, {first}{_place(shape, 0)} and {other}{_place(shape, i)}; expected one length for all; {_BAGS}"
+        f"got ragged lists, {first}{_place(shape, 0)} and {other}{_place(shape, i)}; expected one length; {_BAGS}"
     )
 
 
 def _lone_surrogate(flat: list[str], shape: Shape) -> IdError:
     i = next(i for i, text in enumerate(flat) if any("\ud800" <= c <= "\udfff" for c in text))
     return IdError(
-        f"got {_show(flat[i])}{_place(shape, i)}, which has a lone surrogate; expected text that UTF-8 can hold, "
+        f"got {_given(flat[i], shape, i)}, which has a lone surrogate; expected text that UTF-8 can hold, "
         "e.g. table.lookup(text.encode('utf-8', 'replace'))"
     )
 
@@ -557,7 +575,7 @@ def _lone_surrogate(flat: list[str], shape: Shape) -> IdError:
 def _bad_utf8(flat: list[bytes], shape: Shape) -> IdError:
     i = next(i for i, raw in enumerate(flat) if not _is_utf8(raw))
     return IdError(
-        f"got {_show(flat[i])}{_place(shape, i)}, which isn't UTF-8; expected text, e.g. table.lookup(raw.decode('latin-1')), "
+        f"got {_given(flat[i], shape, i)}, which isn't UTF-8; expected text, e.g. table.lookup(raw.decode('latin-1')), "
         "or table.lookup(raw.hex()) for any bytes"
     )
 

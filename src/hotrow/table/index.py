@@ -70,7 +70,9 @@ class Index:
         """
         new = int(np.count_nonzero(rows < 0))
         if len(self) + new > MOST_ROWS:
-            raise ArgumentError(f"a table holds at most {MOST_ROWS} rows; it has {len(self)} and was given {new} new ids")
+            raise ArgumentError(
+                f"a table holds at most {MOST_ROWS} rows; it has {len(self)} and was given {new} new ids"
+            )
         self._make_room(len(self) + new)
         self._row_keys.ensure(self.n_rows + new)
         self.n_rows, self._n_free = probing.insert(

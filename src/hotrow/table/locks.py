@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from threading import Condition, Lock
 
@@ -20,7 +20,7 @@ class ReadersWriter:
         self._waiting = 0
 
     @contextmanager
-    def reading(self) -> Iterator[None]:
+    def reading(self) -> Generator[None]:
         with self._changed:
             while self._writing or self._waiting:
                 self._changed.wait()
@@ -34,7 +34,7 @@ class ReadersWriter:
                     self._changed.notify_all()
 
     @contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> Generator[None]:
         with self._changed:
             self._waiting += 1
             try:

@@ -53,7 +53,9 @@ def _reserve(size: int) -> mmap.mmap | None:
     if sys.platform == "win32":  # there anonymous maps are committed at once
         return None
     size = min(size, _RESERVE)
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+    flags = (
+        mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+    )
     while size >= _SMALLEST:
         try:
             return mmap.mmap(-1, size, flags=flags)

@@ -47,7 +47,7 @@ class Texts:
         threads.run(texts.differ, threads.even(len(out), _GRAIN), *mine, *theirs, out)
         return out
 
-    def _arrays(self) -> tuple[np.ndarray, ...]:
+    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         return readonly(self.data), readonly(self.starts), readonly(self.ends), readonly(self.at)
 
 

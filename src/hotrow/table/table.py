@@ -1,8 +1,8 @@
 """The way back, and growth: gradients to rows. Read `view.py` first, for the way in; together they are the library.
 
-    raw ids ──ids──▶ keys ──index──▶ rows ──pooling──▶ vectors
-                                      ▲
-                     rows (weights | slots) ◀─ optimizers ◀─ merging ◀─ gradients
+raw ids ──ids──▶ keys ──index──▶ rows ──pooling──▶ vectors
+                                  ▲
+                 rows (weights | slots) ◀─ optimizers ◀─ merging ◀─ gradients
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ class Table(View):
         ids: str | None = None,
     ) -> None:
         if isinstance(dim, bool) or not isinstance(dim, int | np.integer) or dim < 1:
-            raise ArgumentError(f"dim must be a whole number from 1 on, the length of a vector; got {dim!r}. Try Table(32)")
+            raise ArgumentError(
+                f"dim must be a whole number from 1 on, the length of a vector; got {dim!r}. Try Table(32)"
+            )
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**64:
             raise ArgumentError(f"seed must be a whole number from 0 to 2**64 − 1; got {seed!r}")
         if ids is not None and ids not in KINDS:
@@ -83,7 +85,9 @@ class Table(View):
     @staticmethod
     def _check_seam(given: Any, kind: type, example: str) -> None:
         if given is not None and not isinstance(given, kind):
-            raise ArgumentError(f"expected one of hotrow's own {kind.__name__.lower()}s, as in {example}; got {given!r}")
+            raise ArgumentError(
+                f"expected one of hotrow's own {kind.__name__.lower()}s, as in {example}; got {given!r}"
+            )
 
     def _begin(self, rows: Rows, steps: int) -> None:
         self._rows = rows
@@ -124,7 +128,9 @@ class Table(View):
 
     def _regrow(self, batch: Batch) -> Batch:
         if batch.missing().any():
-            raise ArgumentError("this Batch was found without grow=True and has ids without a row: use find(ids, grow=True)")
+            raise ArgumentError(
+                "this Batch was found without grow=True and has ids without a row: use find(ids, grow=True)"
+            )
         return batch
 
     def _insert(self, keys: ids_.Keys) -> Found:
@@ -138,9 +144,7 @@ class Table(View):
             self._rows.ensure(self._index.n_rows + len(new))
             self._index.insert(found.index_keys, found.rows)
             rows = found.rows[new]
-            self._rows.start(
-                rows, found.unique.keys[new], self.seed, self.initializer.kind, self.initializer.numbers()
-            )
+            self._rows.start(rows, found.unique.keys[new], self.seed, self.initializer.kind, self.initializer.numbers())
             if keys.texts is not None:
                 self._strings.write(rows, texts_of(keys).take(found.unique.first[new]))
         return found
@@ -170,7 +174,7 @@ class Table(View):
         weights: Any = None,
         pooling: str | None = None,
     ) -> None:
-        """One optimizer step on the rows of ids, or of a Batch: duplicates are summed, in batch order, then stepped once.
+        """One optimizer step on the rows of ids, or of a Batch; duplicates are summed, in batch order, first.
 
         gradients      floating, (*ids.shape, dim), or (bags, dim) with offsets
         learning_rate  for this step in place of the optimizer's
@@ -199,7 +203,9 @@ class Table(View):
         if batch.forgotten is not None:
             missing &= ~batch.forgotten
         if missing.any():
-            raise unknown_error(batch, missing, "no row to update, and nothing was changed; find(ids, grow=True) gives it one")
+            raise unknown_error(
+                batch, missing, "no row to update, and nothing was changed; find(ids, grow=True) gives it one"
+            )
 
     def _unpool(self, batch: Batch, gradients: np.ndarray) -> np.ndarray:
         assert batch.bags is not None
@@ -219,7 +225,7 @@ class Table(View):
         threads.run(self.optimizer.kernel, bounds, self._rows.data, self._rows.stride, self.dim, *arrays)
 
     def _balance(self, starts: np.ndarray) -> list[int]:
-        """Slices of the distinct rows that cost alike: an id costs a gradient, a row its weights and slots, there and back."""
+        """Slices of the distinct rows that cost alike: an id costs a gradient, a row its numbers, there and back."""
         m, n = len(starts) - 1, int(starts[-1])
         per_row = 2 * self._rows.stride / self.dim
         slices = threads.even(int(n + per_row * m), max(1, _GRAIN // self.dim))
@@ -235,7 +241,9 @@ class Table(View):
         shape = ids.shape if isinstance(ids, Batch) else ids_.to_keys(ids, self.kind).shape
         flat = _floats(vectors, (*shape, self.dim), "vectors")
         if not np.isfinite(flat).all():
-            raise ArgumentError(f"vectors must be finite; the one at position {int(np.argmin(np.isfinite(flat).all(1)))} isn't")
+            raise ArgumentError(
+                f"vectors must be finite; the one at position {int(np.argmin(np.isfinite(flat).all(1)))} isn't"
+            )
         batch = self.find(ids, grow=True)
         with self.lock.writing():
             self._check_known(batch)

@@ -1,6 +1,6 @@
 """The way in: ids to vectors, and nothing changes. With `table.py`, the only one that knows the order of the stages.
 
-    raw ids ──ids──▶ keys ──index──▶ rows ──pooling──▶ vectors
+raw ids ──ids──▶ keys ──index──▶ rows ──pooling──▶ vectors
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class View:
         """Convert ids and find their rows, once; the Batch goes to `lookup` in their place.
 
         ids      anything that holds integers or strings, of any shape (see `hotrow.table.ids`)
-        offsets  whole numbers (bags + 1,): ids are the flat values of ragged bags, bag b is ids[offsets[b]:offsets[b + 1]]
+        offsets  whole numbers (bags + 1,): ids are the values of ragged bags, bag b is ids[offsets[b]:offsets[b + 1]]
         weights  float32 (n,), one for each id of the bags
         pooling  how a bag becomes a vector: "mean" (the default), "sum", "sqrtn" or "max"
 
@@ -177,7 +177,9 @@ class View:
             missing = batch.missing()
             any_missing = bool(missing.any())
             if any_missing and unknown == "error":
-                raise unknown_error(batch, missing, "no row; lookup(ids) gives it its first value, lookup(ids, grow=True) a row")
+                raise unknown_error(
+                    batch, missing, "no row; lookup(ids) gives it its first value, lookup(ids, grow=True) a row"
+                )
             if batch.bags is None:
                 self._rows.gather(batch.distinct, batch.inverse, flat)
             elif not any_missing:
@@ -249,6 +251,7 @@ def _namer(keys: ids_.Keys) -> Callable[[int], str]:
 
 
 def unknown_error(batch: Batch, missing: np.ndarray, rest: str) -> UnknownIdError:
+    """An error that names the first of the distinct ids that are missing, and says what of it."""
     unknown = np.flatnonzero(missing)
     others = f", and {len(unknown) - 1} more distinct ids," if len(unknown) > 1 else ""
     return UnknownIdError(f"id {batch.name(int(unknown[0]))}{others} has {rest}")

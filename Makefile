@@ -1,0 +1,92 @@
+# hotrow: `make` alone lists what can be made. Nothing needs to be installed but Python 3.11 or newer and make.
+#
+# PYTHON=python3.13 chooses the Python that .venv is made with. pip's own settings are honoured, such as
+# PIP_EXTRA_INDEX_URL and PIP_CONSTRAINT (which comes on top of constraints.txt). See CONTRIBUTING.md.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+# The first of these that is new enough and that Numba has wheels for.
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
+CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
+PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(SUITABLE)' >/dev/null 2>&1 && echo $(p))))
+
+# Numba's cache knows neither whether bounds are checked nor that kernels/__init__.py has changed: so the tests keep
+# machine code of their own, one folder a mode, and drop it when that file changes.
+MACHINE_CODE := $(CURDIR)/build/numba
+
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: help demo test test-long lint compiled interpreted bounds bench clean
+
+help: ## list what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+demo: $(VENV)/.core ## train on the Debian package pairs that come with hotrow; show metrics and neighbours
+	$(BIN)/hotrow train --out demo-model
+	$(BIN)/hotrow similar demo-model python3-numpy
+
+test: lint compiled interpreted bounds ## lint, then the tests: compiled, interpreted, with bounds checked
+
+test-long: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## every test, also those that take minutes, with many more examples
+	NUMBA_CACHE_DIR=$(MACHINE_CODE)/compiled $(BIN)/python -m pytest -m "long or not long" --hypothesis-profile=long
+
+lint: $(VENV)/.dev ## style, types and the rooms' walls
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo
+
+compiled: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests as users run the code
+	rm -f .coverage .coverage.*
+	NUMBA_CACHE_DIR=$(MACHINE_CODE)/compiled $(BIN)/coverage run -m pytest
+
+interpreted: $(VENV)/.dev ## the tests with kernels as plain Python; with `compiled` before it, the coverage of both
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+bounds: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests with every index into an array checked
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(MACHINE_CODE)/bounds $(BIN)/python -m pytest
+
+bench: $(VENV)/.bench ## measure beside the peers: torch, FBGEMM
+	$(BIN)/python -m benchmarks
+
+clean: ## remove all that was made here but .venv
+	rm -rf build dist demo-model htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- .venv -----------------------------------------------------------------------------------------------------------
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing hotrow into $(VENV): once, about a minute"
+	$(PIP_INSTALL) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing hotrow, and what its tests need, into $(VENV): once, some minutes"
+	$(PIP_INSTALL) -e '.[dev]'
+	@touch $(VENV)/.core $@
+
+# FBGEMM's wheel asks for packages that looking up and training don't use, so it comes without them.
+$(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing hotrow and the peers it is measured with into $(VENV): once, some minutes"
+	$(PIP_INSTALL) -e '.[bench]'
+	$(PIP_INSTALL) --no-deps fbgemm-gpu-cpu
+	@touch $(VENV)/.core $@
+
+$(BIN)/python:
+	@$(or $(PYTHON),false) -c '$(SUITABLE)' || { \
+	    echo 'hotrow needs Python 3.11 to 3.14; $(if $(PYTHON),$(PYTHON) is not that,none of $(CANDIDATES) is).' >&2; \
+	    echo 'Install one, or say where it is: make PYTHON=/path/to/python3 $(MAKECMDGOALS)' >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo 'No virtual environment can be made. On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+
+$(MACHINE_CODE)/.fresh: src/hotrow/kernels/__init__.py
+	@rm -rf $(MACHINE_CODE) && mkdir -p $(MACHINE_CODE) && touch $@

@@ -1,0 +1,45 @@
+"""What all tests share: Hypothesis profiles for the ways the suite is run, and threads put back after each test."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import hotrow
+from hotrow.kernels import INTERPRETED, threads
+
+_CI = bool(os.environ.get("CI"))
+_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large] if INTERPRETED else []
+
+# No deadlines: the first example compiles. In CI the same examples each time, so that what fails there fails here.
+settings.register_profile("compiled", max_examples=100, deadline=None, derandomize=_CI, print_blob=True)
+settings.register_profile(
+    "interpreted",
+    settings.get_profile("compiled"),
+    max_examples=20,
+    stateful_step_count=20,
+    suppress_health_check=_SLOW,
+)
+settings.register_profile(
+    "long", settings.get_profile("compiled"), max_examples=2000, stateful_step_count=100, derandomize=False
+)
+settings.load_profile("interpreted" if INTERPRETED else "compiled")  # --hypothesis-profile=long comes after this
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs the speed of machine code where there is none."""
+    if INTERPRETED:
+        skip = pytest.mark.skip(reason="needs compiled kernels")
+        for item in items:
+            if item.get_closest_marker("compiled"):
+                item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_they_were():
+    before = threads.get_threads()
+    yield
+    if threads.get_threads() != before:
+        hotrow.set_threads(None)
