@@ -19,11 +19,11 @@ PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(SUITABLE)' >/
 
 # Numba's cache knows neither whether bounds are checked nor that kernels/__init__.py has changed: so the tests keep
 # machine code of their own, one folder a mode, and drop it when that file changes.
-MACHINE_CODE := $(CURDIR)/build/numba
+MACHINE_CODE := build/numba
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test test-long lint compiled interpreted bounds bench clean
+.PHONY: help demo test test-long lint compiled interpreted coverage bounds bench clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -32,10 +32,10 @@ demo: $(VENV)/.core ## train on the Debian package pairs that come with hotrow; 
 	$(BIN)/hotrow train --out demo-model
 	$(BIN)/hotrow similar demo-model python3-numpy
 
-test: lint compiled interpreted bounds ## lint, then the tests: compiled, interpreted, with bounds checked
+test: lint compiled interpreted coverage bounds ## lint, then the tests: compiled, interpreted, with bounds checked
 
 test-long: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## every test, also those that take minutes, with many more examples
-	NUMBA_CACHE_DIR=$(MACHINE_CODE)/compiled $(BIN)/python -m pytest -m "long or not long" --hypothesis-profile=long
+	NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/compiled" $(BIN)/python -m pytest -m "long or not long" --hypothesis-profile=long
 
 lint: $(VENV)/.dev ## style, types and the rooms' walls
 	$(BIN)/ruff check
@@ -45,21 +45,23 @@ lint: $(VENV)/.dev ## style, types and the rooms' walls
 
 compiled: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests as users run the code
 	rm -f .coverage .coverage.*
-	NUMBA_CACHE_DIR=$(MACHINE_CODE)/compiled $(BIN)/coverage run -m pytest
+	NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/compiled" $(BIN)/coverage run -m pytest
 
-interpreted: $(VENV)/.dev ## the tests with kernels as plain Python; with `compiled` before it, the coverage of both
+interpreted: $(VENV)/.dev ## the tests with kernels as plain Python, where coverage sees them
 	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest
+
+coverage: $(VENV)/.dev ## how much of the code the two before it have run
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 bounds: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests with every index into an array checked
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(MACHINE_CODE)/bounds $(BIN)/python -m pytest
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/bounds" $(BIN)/python -m pytest
 
 bench: $(VENV)/.bench ## measure beside the peers: torch, FBGEMM
 	$(BIN)/python -m benchmarks
 
 clean: ## remove all that was made here but .venv
-	rm -rf build dist demo-model htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .pytest_cache .ruff_cache
+	rm -rf __pycache__ build dist demo-model htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .pytest_cache .ruff_cache
 	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- .venv -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The documents are true: their Python runs, their commands run, and so do the examples in docstrings.
 
-What is checked in README.md and docs/*.md, block by block, in a folder of its own for each file:
+What is checked in README.md, its neighbours and docs/, block by block, in a folder of its own for each file:
 
     ```python   runs; the blocks of a file share their variables, so a later one goes on from an earlier one
     ```console  each line that begins with `$ hotrow` is run and must end well; what it prints is an example
@@ -13,7 +13,6 @@ shell block that is no `hotrow` command must be in such a block.
 from __future__ import annotations
 
 import doctest
-import os
 import re
 import shlex
 import subprocess
@@ -29,7 +28,7 @@ import pytest
 import hotrow
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("**/*.md"))]
 PROGRAM = Path(sysconfig.get_path("scripts")) / "hotrow"
 
 FENCE = re.compile(r"(?P<indent> *)```(?P<language>[a-z]*)[^`]*")
@@ -122,6 +121,7 @@ def examples() -> list[doctest.DocTest]:
     """The examples in the docstrings of every module, found where they are written."""
     modules = ["hotrow", *(module.name for module in walk_packages(hotrow.__path__, "hotrow."))]
     finder = doctest.DocTestFinder(exclude_empty=True)
+    modules = [name for name in modules if not name.endswith(".__main__")]
     found = [test for name in modules for test in finder.find(import_module(name), name)]
     return [test for test in found if test.examples]
 
@@ -135,12 +135,9 @@ def test_an_example_in_a_docstring_prints_what_it_says(example, tmp_path, monkey
     assert not runner.failures, "".join(printed)
 
 
-def test_the_command_is_installed_and_says_what_it_can_do():
-    done = subprocess.run([PROGRAM, "--help"], capture_output=True, text=True, timeout=300, check=False)
+@pytest.mark.parametrize("command", [[PROGRAM], [sys.executable, "-m", "hotrow"]], ids=["hotrow", "python -m hotrow"])
+def test_the_command_is_installed_and_says_what_it_can_do(command):
+    done = subprocess.run([*command, "--help"], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("usage: hotrow ")
     assert "train" in done.stdout
-
-
-def test_the_command_and_the_module_are_the_same():
-    assert Path(sys.prefix) in PROGRAM.parents
-    assert os.access(PROGRAM, os.X_OK)

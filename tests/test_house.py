@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = Path(hotrow.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [".".join(("hotrow", *path.relative_to(PACKAGE).with_suffix("").parts)) for path in FILES]
-MODULES = [name.removesuffix(".__init__") for name in MODULES]
+MODULES = [name.removesuffix(".__init__") for name in MODULES if not name.endswith(".__main__")]
 TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text("utf-8")) for path in FILES}
 
 
@@ -152,7 +152,8 @@ def test_every_module_and_what_it_offers_has_a_docstring(path):
 
 @pytest.mark.parametrize("path", TREES)
 def test_a_file_has_at_most_400_lines_and_a_function_60(path):
-    assert len((PACKAGE / path).read_text("utf-8").splitlines()) <= 400
+    lines = len((PACKAGE / path).read_text("utf-8").splitlines())
+    assert lines <= 400
     for node in ast.walk(TREES[path]):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno - node.lineno < 60, node.name

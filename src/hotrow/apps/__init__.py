@@ -1,0 +1,1 @@
+"""Programs you run. `hotrow --help` lists them."""

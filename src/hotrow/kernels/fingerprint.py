@@ -9,8 +9,6 @@ has them, all bytes in one array and an offset for each string:
 Below, `at` is the place in `data` where a string begins, and `n` is its length; both are uint64.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from hotrow.kernels import jit
@@ -21,7 +19,7 @@ K2 = np.uint64(0x9AE16A3B2F90404F)
 
 
 @jit
-def load32(data: np.ndarray, at: np.uint64) -> np.uint64:
+def load32(data, at):
     """Four bytes as a little-endian number; LLVM makes one load of it."""
     low = np.uint64(data[at]) | np.uint64(data[at + np.uint64(1)]) << np.uint64(8)
     high = np.uint64(data[at + np.uint64(2)]) | np.uint64(data[at + np.uint64(3)]) << np.uint64(8)
@@ -29,31 +27,31 @@ def load32(data: np.ndarray, at: np.uint64) -> np.uint64:
 
 
 @jit
-def load64(data: np.ndarray, at: np.uint64) -> np.uint64:
+def load64(data, at):
     """Eight bytes as a little-endian number."""
     return load32(data, at) | load32(data, at + np.uint64(4)) << np.uint64(32)
 
 
 @jit
-def turn(x: np.uint64, bits: np.uint64) -> np.uint64:
+def turn(x, bits):
     """Rotate to the right; `bits` is uint64, 1 to 63."""
     return x >> bits | x << (np.uint64(64) - bits)
 
 
 @jit
-def fold(x: np.uint64) -> np.uint64:
+def fold(x):
     """Mix the high bits into the low ones."""
     return x ^ x >> np.uint64(47)
 
 
 @jit
-def join(x: np.uint64, y: np.uint64, factor: np.uint64) -> np.uint64:
+def join(x, y, factor):
     """Hash two numbers to one."""
     return fold((y ^ fold((x ^ y) * factor)) * factor) * factor
 
 
 @jit
-def hash_to_16(data: np.ndarray, at: np.uint64, n: np.uint64) -> np.uint64:
+def hash_to_16(data, at, n):
     """A string of 0 to 16 bytes."""
     factor = K2 + n * np.uint64(2)
     if n >= np.uint64(8):
@@ -70,9 +68,7 @@ def hash_to_16(data: np.ndarray, at: np.uint64, n: np.uint64) -> np.uint64:
 
 
 @jit
-def mix32(
-    x: np.uint64, data: np.ndarray, at: np.uint64, back: np.uint64, factor: np.uint64
-) -> tuple[np.uint64, np.uint64]:
+def mix32(x, data, at, back, factor):
     """Two numbers of 16 bytes at each end, `back` being the end; `x` is the first eight, already multiplied."""
     y = load64(data, at + np.uint64(8))
     z = load64(data, back - np.uint64(8)) * factor
@@ -84,7 +80,7 @@ def mix32(
 
 
 @jit
-def hash_to_32(data: np.ndarray, at: np.uint64, n: np.uint64) -> np.uint64:
+def hash_to_32(data, at, n):
     """A string of 17 to 32 bytes."""
     factor = K2 + n * np.uint64(2)
     x, y = mix32(load64(data, at) * K1, data, at, at + n, factor)
@@ -92,7 +88,7 @@ def hash_to_32(data: np.ndarray, at: np.uint64, n: np.uint64) -> np.uint64:
 
 
 @jit
-def hash_to_64(data: np.ndarray, at: np.uint64, n: np.uint64) -> np.uint64:
+def hash_to_64(data, at, n):
     """A string of 33 to 64 bytes: the outer 32 as above, then the inner ones."""
     factor = K2 + n * np.uint64(2)
     first = load64(data, at) * K2
@@ -111,7 +107,7 @@ def hash_to_64(data: np.ndarray, at: np.uint64, n: np.uint64) -> np.uint64:
 
 
 @jit
-def absorb32(data: np.ndarray, at: np.uint64, x: np.uint64, y: np.uint64) -> tuple[np.uint64, np.uint64]:
+def absorb32(data, at, x, y):
     """Take 32 bytes into a pair of numbers."""
     last = load64(data, at + np.uint64(24))
     x += load64(data, at)
@@ -121,7 +117,7 @@ def absorb32(data: np.ndarray, at: np.uint64, x: np.uint64, y: np.uint64) -> tup
 
 
 @jit
-def hash_longer(data: np.ndarray, at: np.uint64, n: np.uint64) -> np.uint64:
+def hash_longer(data, at, n):
     """A string of more than 64 bytes: blocks of 64, and once more the last 64, which may overlap them."""
     start = np.uint64(81)
     y = start * K1 + np.uint64(113)
@@ -153,7 +149,7 @@ def hash_longer(data: np.ndarray, at: np.uint64, n: np.uint64) -> np.uint64:
 
 
 @jit
-def fingerprint64(data: np.ndarray, offsets: np.ndarray, out: np.ndarray, start: int, stop: int) -> None:
+def fingerprint64(data, offsets, out, start, stop):
     """Write the fingerprint of each string: string i is data[offsets[i] : offsets[i + 1]], in UTF-8.
 
     data uint8, offsets int64 (n + 1,), which need not begin at 0 → out uint64 (n,).
@@ -174,7 +170,7 @@ def fingerprint64(data: np.ndarray, offsets: np.ndarray, out: np.ndarray, start:
 
 
 @jit
-def same(a: np.ndarray, p: np.uint64, b: np.ndarray, q: np.uint64, n: np.uint64) -> bool:
+def same(a, p, b, q, n):
     """Whether the `n` bytes of `a` from `p` on are those of `b` from `q` on."""
     done = np.uint64(0)
     while done + np.uint64(8) <= n:
@@ -189,19 +185,7 @@ def same(a: np.ndarray, p: np.uint64, b: np.ndarray, q: np.uint64, n: np.uint64)
 
 
 @jit
-def differs(
-    a_data: np.ndarray,
-    a_starts: np.ndarray,
-    a_ends: np.ndarray,
-    a_at: np.ndarray,
-    b_data: np.ndarray,
-    b_starts: np.ndarray,
-    b_ends: np.ndarray,
-    b_at: np.ndarray,
-    out: np.ndarray,
-    start: int,
-    stop: int,
-) -> None:
+def differs(a_data, a_starts, a_ends, a_at, b_data, b_starts, b_ends, b_at, out, start, stop):
     """Write whether string a_at[i] of a isn't string b_at[i] of b; False where either is negative.
 
     data uint8, starts and ends int64 (string j is data[starts[j] : ends[j]]), a_at and b_at int64 (n,) → out bool (n,).

@@ -46,11 +46,13 @@ def find(cells, row_keys, keys, rows, start, stop):
         tag = h >> np.uint64(32)
         c = h & mask
         row = np.int64(-1)
-        while cells[c] != np.uint64(0):
+        for _ in range(len(cells)):  # a file mapped unread may be full, or name rows that it doesn't have
             cell = cells[c]
+            if cell == np.uint64(0):
+                break
             if cell >> np.uint64(32) == tag:
                 candidate = np.int64(cell & low) - 1
-                if row_keys[candidate] == key:
+                if candidate < len(row_keys) and row_keys[candidate] == key:
                     row = candidate
                     break
             c = (c + np.uint64(1)) & mask

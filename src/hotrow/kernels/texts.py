@@ -25,28 +25,6 @@ def copy(source, starts, ends, at, data, new_starts, new_ends, rows, used):
 
 
 @jit
-def differ(a, a_starts, a_ends, a_at, b, b_starts, b_ends, b_at, out, start, stop):
-    """Write whether text `a_at[i]` of `a` differs from text `b_at[i]` of `b`; False where either is −1.
-
-    a, b uint8; starts, ends int64; a_at, b_at int64 (n,) → out bool (n,).
-    """
-    for i in range(start, stop):
-        out[i] = False
-        if a_at[i] < 0 or b_at[i] < 0:
-            continue
-        p = a_starts[a_at[i]]
-        q = b_starts[b_at[i]]
-        length = a_ends[a_at[i]] - p
-        if length != b_ends[b_at[i]] - q:
-            out[i] = True
-            continue
-        for j in range(length):
-            if a[p + j] != b[q + j]:
-                out[i] = True
-                break
-
-
-@jit
 def wipe(data, starts, ends, rows):
     """Overwrite the texts of `rows` with zeros and give them no length: nothing of a forgotten id stays."""
     for i in range(len(rows)):

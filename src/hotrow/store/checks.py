@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotrow.errors import ArgumentError
+from hotrow.store.strict_json import natural
 from hotrow.table.state import State
 
 if TYPE_CHECKING:
@@ -55,19 +56,20 @@ def index_size_problem(cells: int, rows: int) -> str:
 
 def config_problem(config: Mapping[str, Any], dim: int | None = None) -> str:
     """What is wrong with the JSON types of a table's config, or "" if it is plausible; `dim` is the weights'."""
-    numbers = {name: config.get(name) for name in ("dim", "seed", "steps")}
-    for name, value in numbers.items():
-        if type(value) is not int:
-            return f"config has {name} = {value!r}, expected a whole number"
-    if not 1 <= config["dim"] <= 1 << 20 or config["dim"] != (config["dim"] if dim is None else dim):
-        return f"config has dim = {config['dim']}, expected the width of the weights, {dim or 'at least 1'}"
-    if config["steps"] < 0:
-        return f"config has steps = {config['steps']}, expected at least 0"
-    if "ids" not in config or config["ids"] not in _KINDS:
-        return f"config has ids = {config.get('ids')!r}, expected one of {_KINDS}"
-    if missing := {"optimizer", "initializer"} - set(config):
-        return f"config has no {' and no '.join(sorted(missing))}"
-    return ""
+    ids, width = config.get("ids"), config.get("dim")
+    wanted = {
+        "dim": (natural(width) and 1 <= width <= 1 << 20 and dim in {None, width}, dim or "the width of the weights"),
+        "ids": ("ids" in config and ids in _KINDS, _KINDS),
+        "seed": (type(config.get("seed")) is int, "a whole number"),
+        "steps": (natural(config.get("steps")), "a whole number, at least 0"),
+        "aliases": (ids != "string" or natural(config.get("aliases")), "how many strings share a key with another"),
+        "optimizer": ("optimizer" in config, "its name and numbers"),
+        "initializer": ("initializer" in config, "its name and numbers"),
+    }
+    wrong = [
+        f"config has {name} = {config.get(name)!r}, expected {what}" for name, (ok, what) in wanted.items() if not ok
+    ]
+    return wrong[0] if wrong else ""
 
 
 def _json_problem(config: dict[str, Any]) -> str:

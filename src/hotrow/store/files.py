@@ -110,7 +110,7 @@ class Output:
         return self._handle < 0
 
     def flush(self) -> None:
-        """Do nothing: there is no buffer. (Arrow calls this.)"""
+        """Do nothing, for Arrow, which calls it: there is no buffer."""
 
     def part(self) -> Part:
         """What the manifest says of the file."""

@@ -75,7 +75,10 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], advance: Advance 
 
     ArgumentError for a dtype or a name that can't be written; OSError with the path from the system.
 
+    >>> rows = np.zeros((1000, 96), np.float32)
     >>> part = write_arrays(Path("weights.safetensors"), {"weights": rows[:, :32]})
+    >>> part.name, part.size, part.crc32
+    ('weights.safetensors', 128128, (687745169,))
     """
     ordered = dict(sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize))
     header = _header(ordered)
@@ -136,8 +139,9 @@ def read_arrays(
     CorruptError if the file isn't as `part` says, isn't well formed, or hasn't just the `expected` arrays. The
     header is checked before memory is taken, and no more is taken than the file has bytes.
 
-    >>> read_arrays(path, {"weights": ("F32", (None, 32))})["weights"].shape
-    (1000, 32)
+    >>> part = write_arrays(Path("keys.safetensors"), {"keys": np.arange(3, dtype=np.uint64)})
+    >>> read_arrays(Path("keys.safetensors"), {"keys": ("U64", (None,))}, part)["keys"].tolist()
+    [0, 1, 2]
     """
     with open_part(path) as file:
         head = _check_head(file, path, expected, part)
@@ -222,7 +226,7 @@ def _span(name: str, entry: Any, origin: int) -> Span:
     dtype = DTYPES.get(fields["dtype"]) if type(fields["dtype"]) is str else None
     shape, offsets = naturals(fields["shape"]), naturals(fields["data_offsets"])
     if dtype is None or shape is None or offsets is None or len(offsets) != 2 or len(shape) > DIMENSIONS:
-        raise MalformedError(f"the entry of {name!r} has a dtype, shape or offsets that can't be: {str(fields):.200}")
+        raise MalformedError(f"the entry of {name!r} has a dtype, shape or offsets that can't be: {fields!s:.200}")
     if math.prod(max(1, length) for length in shape) >= 1 << 60:  # NumPy can't describe it, even if a length is 0
         raise MalformedError(f"the shape of {name!r} is too large: {shape}")
     start, stop = offsets

@@ -147,7 +147,7 @@ def _parts(files: list[Any]) -> dict[str, Part]:
     parts = [_part(entry) for entry in files]
     found = {part.name: part for part in parts}
     if len(found) < len(parts) or not {KEYS, WEIGHTS, INDEX} <= set(found):
-        raise MalformedError(f"lists the files {[part.name for part in parts]}: one twice, or one missing")
+        raise MalformedError(f"lists the files {[part.name for part in parts]!s:.500}: one twice, or one missing")
     return found
 
 
@@ -155,7 +155,7 @@ def _part(entry: Any) -> Part:
     required = {"name", "bytes", "chunk", "crc32"}
     fields = object_of(entry, required) or object_of(entry, required | {"at"})
     if fields is None or type(fields["name"]) is not str or not known_file(fields["name"]):
-        raise MalformedError(f"lists a file that no snapshot has: {str(entry):.200}")
+        raise MalformedError(f"lists a file that no snapshot has: {entry!s:.200}")
     size, chunk, sums = fields["bytes"], fields["chunk"], naturals(fields["crc32"])
     if not (natural(size) and natural(chunk) and 1 << 12 <= chunk <= 1 << 30) or sums is None:
         raise MalformedError(f"lists {fields['name']} with sizes or checksums that can't be")
@@ -172,6 +172,6 @@ def _places(value: Any, size: int) -> dict[str, tuple[int, int]]:
     for name, span in cast("dict[str, Any]", value).items():
         numbers = naturals(span)
         if numbers is None or len(numbers) != 2 or not numbers[0] <= numbers[1] <= size:
-            raise MalformedError(f"lists a place outside its file: {name!r}, {str(span):.100}")
+            raise MalformedError(f"lists a place outside its file: {name!r}, {span!s:.100}")
         places[name] = (numbers[0], numbers[1])
     return places

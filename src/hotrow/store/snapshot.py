@@ -57,8 +57,13 @@ def save(path: StrPath, state: State, *, keep: int = 2, progress: Progress | Non
     ArgumentError if `state` can't be a table, LockedError if another save to `path` is under way, OSError with
     the path if the disk is full or closed to us; the new generation is then removed.
 
-    >>> save("model/items", table.state())
+    >>> from hotrow.table.table import Table
+    >>> save("items", Table(32).state())
     1
+    >>> save("items", Table(32).state())
+    2
+    >>> generations("items"), verify("items")
+    ([1, 2], [])
     """
     if type(keep) is not int or keep < 1:
         raise ArgumentError(f"keep = {keep!r}: expected how many generations to keep, at least 1: save(path, keep=2)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 
 class MalformedError(Exception):
@@ -12,7 +12,7 @@ class MalformedError(Exception):
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
-    """A JSON object, strictly: UTF-8, no key twice, no NaN or infinity. MalformedError otherwise.
+    """The object in JSON text, strictly: UTF-8, no key twice, no NaN or infinity. MalformedError otherwise.
 
     >>> parse_object(b'{"rows": 2}')
     {'rows': 2}
@@ -45,15 +45,15 @@ def _finite(digits: str) -> float:
 
 
 def object_of(value: Any, keys: set[str]) -> dict[str, Any] | None:
-    """`value` if it is an object with just these keys, else None."""
+    """Return `value` if it is an object with just these keys, else None."""
     if not isinstance(value, dict):
         return None
     found = cast("dict[str, Any]", value)
     return found if set(found) == keys else None
 
 
-def natural(value: Any) -> bool:
-    """True for a whole number from 0 to 2^63 - 1. (True and 1.0 aren't numbers of that kind.)"""
+def natural(value: Any) -> TypeGuard[int]:
+    """Whether it is a whole number from 0 to 2^63 − 1; True and 1.0 aren't."""
     return type(value) is int and 0 <= value < 1 << 63
 
 

@@ -19,7 +19,6 @@ bytes are UTF-8 and the same id as the str of that text. PyArrow is imported whe
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -30,17 +29,14 @@ import numpy as np
 from hotrow.errors import ArgumentError, IdError, KindError
 from hotrow.kernels import readonly, threads
 from hotrow.kernels.fingerprint import fingerprint64
+from hotrow.table import refusals
+from hotrow.table.refusals import Shape
 
-Shape = tuple[int, ...]
 LargeStringArray = Any  # pyarrow's, which has no types
 
 _INT64 = np.dtype(np.int64)
-_MOST = 2**63 - 1  # in int64
-_RANGES = {"int64": range(-(2**63), 2**63), "uint64": range(2**64)}
 _GRAIN = 1 << 15  # strings that are worth a thread
-_DEEPEST = 32  # nested lists; no array has more axes
-_FAMILIES = {"int": (int, np.integer), "float": (float, np.floating), "str": (str,), "bytes": (bytes,)}
-_NULLS = {"NoneType", "NAType", "NaTType", "MaskedConstant"}  # by name: pandas isn't imported for it
+_ARROW = {"__arrow_c_stream__": "chunked_array", "__arrow_c_array__": "array", "__arrow_array__": "array"}
 
 
 @dataclass(frozen=True)
@@ -98,7 +94,7 @@ def restore(keys: np.ndarray, kind: str) -> np.ndarray:
     >>> restore(to_keys([3, -1], "int64").keys, "int64")
     array([ 3, -1])
     """
-    if kind not in _RANGES:
+    if kind not in refusals.RANGES:
         raise KindError(f"keys of kind {kind!r} aren't the ids; only those of 'int64' and 'uint64' are")
     return keys.view(kind)
 
@@ -137,7 +133,7 @@ def _from_array(array: np.ndarray, kind: str | None) -> Keys:
         return _from_floats(array, kind, _exact_bits(array.dtype))
     if code in "OUST":
         return _from_list(array.reshape(-1).tolist(), array.shape, kind)
-    raise _offence(list(array.reshape(-1)[:1]), array.shape)
+    raise refusals.offence(list(array.reshape(-1)[:1]), array.shape)
 
 
 def _nothing(shape: Shape, kind: str | None) -> Keys:
@@ -151,13 +147,13 @@ def _from_integers(array: np.ndarray, kind: str | None) -> Keys:
     flat = np.ascontiguousarray(array).reshape(-1)
     signed = flat.dtype == _INT64
     if kind is None:
-        kind = "int64" if signed or flat.max() <= _MOST else "uint64"
+        kind = "int64" if signed or flat.max() <= refusals.MOST else "uint64"
     if kind == "string":
-        raise _wrong_kind(flat[0], "integers", array.shape, kind)
+        raise refusals.wrong_kind(flat[0], "integers", array.shape, kind)
     if signed and kind == "uint64" and flat.min() < 0:
-        raise _out_of_range(flat, int(np.argmax(flat < 0)), array.shape, kind)
-    if not signed and kind == "int64" and flat.max() > _MOST:
-        raise _out_of_range(flat, int(np.argmax(flat > _MOST)), array.shape, kind)
+        raise refusals.out_of_range(flat, int(np.argmax(flat < 0)), array.shape, kind)
+    if not signed and kind == "int64" and flat.max() > refusals.MOST:
+        raise refusals.out_of_range(flat, int(np.argmax(flat > refusals.MOST)), array.shape, kind)
     return Keys(kind, flat.view(np.uint64), array.shape, None, None)
 
 
@@ -166,7 +162,7 @@ def _from_floats(array: np.ndarray, kind: str | None, bits: int) -> Keys:
     with np.errstate(invalid="ignore"):
         good = (np.abs(array) < 2.0**bits) & (np.trunc(array) == array)
     if not good.all():
-        raise _bad_float(array.reshape(-1), int(np.argmin(good.reshape(-1))), array.shape, bits)
+        raise refusals.bad_float(array.reshape(-1), int(np.argmin(good.reshape(-1))), array.shape, bits)
     return _from_integers(array.astype(np.int64), kind)
 
 
@@ -179,18 +175,18 @@ def _from_list(flat: list[Any], shape: Shape, kind: str | None) -> Keys:
     flat, shape, types = _unnest(flat, shape)
     if not flat:
         return _nothing(shape, kind)
-    if types == {np.ndarray}:
-        return _from_array(_stack(flat, shape), kind)
-    families = {_family(t) for t in types}
+    if types == {np.ndarray} and len({(array.dtype, array.shape) for array in flat}) == 1:
+        return _from_array(np.stack(flat).reshape(*shape, *flat[0].shape), kind)
+    families = {refusals.family(t) for t in types}
     family = families.pop()
     if families or not family:
-        raise _offence(flat, shape)
+        raise refusals.offence(flat, shape)
     if family == "int":
         return _from_ints(flat if types == {int} else list(map(int, flat)), shape, kind)
     if family == "float":
         array = np.array(flat, np.result_type(*map(_float_dtype, types)))
         return _from_floats(array.reshape(shape), kind, min(_exact_bits(_float_dtype(t)) for t in types))
-    return _from_texts(_str_to_arrow(flat, shape) if family == "str" else _bytes_to_arrow(flat, shape), shape, kind)
+    return _from_texts(_list_to_texts(flat, shape, family), shape, kind)
 
 
 def _unnest(flat: list[Any], shape: Shape) -> tuple[list[Any], Shape, set[type]]:
@@ -203,32 +199,14 @@ def _unnest(flat: list[Any], shape: Shape) -> tuple[list[Any], Shape, set[type]]
         nested = sum(issubclass(t, (list, tuple)) for t in types)
         if not nested:
             return flat, shape, types
-        if nested < len(types) or len(set(map(len, flat))) > 1 or len(shape) == _DEEPEST:
-            raise _ragged([_length(x) for x in flat], shape)
+        if nested < len(types) or len(set(map(len, flat))) > 1 or len(shape) == refusals.DEEPEST:
+            raise refusals.ragged([_length(x) for x in flat], shape)
         shape = (*shape, len(flat[0]))
         flat = list(chain.from_iterable(flat))
 
 
 def _length(item: Any) -> int:
     return len(cast("Sequence[Any]", item)) if isinstance(item, (list, tuple)) else -1
-
-
-def _stack(arrays: list[np.ndarray], shape: Shape) -> np.ndarray:
-    """A list of arrays of one dtype and one shape, as a single one."""
-    for i, array in enumerate(arrays):
-        if array.dtype != arrays[0].dtype:
-            first, other = f"{arrays[0].dtype} at position 0", f"{array.dtype}{_place(shape, i)}"
-            raise KindError(f"got arrays of mixed types, {first} and {other}; expected one dtype, e.g. all of int64")
-    if len({array.shape for array in arrays}) > 1:
-        raise _ragged([array.shape for array in arrays], shape)
-    return np.stack(arrays).reshape(*shape, *arrays[0].shape)
-
-
-def _family(t: type) -> str:
-    """What ids of this Python type are: "int", "float", "str", "bytes", or "" if they can't be ids."""
-    if issubclass(t, (bool, np.timedelta64)):  # Python and NumPy take these for integers
-        return ""
-    return next((name for name, parents in _FAMILIES.items() if issubclass(t, parents)), "")
 
 
 def _float_dtype(t: Any) -> np.dtype[Any]:
@@ -238,21 +216,21 @@ def _float_dtype(t: Any) -> np.dtype[Any]:
 def _from_ints(flat: list[int], shape: Shape, kind: str | None) -> Keys:
     """Python ints; NumPy itself would make float64 of [1, 2**63]."""
     if kind == "string":
-        raise _wrong_kind(flat[0], "integers", shape, kind)
+        raise refusals.wrong_kind(flat[0], "integers", shape, kind)
     for dtype in [np.uint64] if kind == "uint64" else [np.int64, np.uint64]:
         try:
             array = np.fromiter(flat, dtype, len(flat))
         except OverflowError:
             continue
         return _from_integers(array.reshape(shape), kind)
-    raise _beyond(flat, shape, kind)
+    raise refusals.beyond(flat, shape, kind)
 
 
 # --- strings and Arrow; in here alone is PyArrow wanted ---------------------------------------------------------------
 
 
 def _pyarrow() -> Any:
-    import pyarrow as pa  # pyright: ignore[reportMissingTypeStubs] — not above: integers do without it
+    import pyarrow as pa  # not above: integers do without it
 
     return pa
 
@@ -265,70 +243,68 @@ def _from_other(ids: Any, kind: str | None) -> Keys:
         return _from_array(_as_numpy(ids), kind)  # what NumPy says is what there is; Arrow guesses at objects
     convert = next((to for attribute, to in _ARROW.items() if hasattr(ids, attribute)), None)
     if convert is not None:
-        try:
-            return _from_arrow(_as_arrow(ids, convert), kind)
-        except _UnreadableError as error:
-            if not hasattr(ids, "__array__"):
-                raise KindError(f"Arrow can't read this {_name(ids)} ({error}); expected ids, e.g. a list") from error
+        array, trouble = _as_arrow(ids, convert)
+        if array is not None:
+            return _from_arrow(array, kind)
+        if not hasattr(ids, "__array__"):
+            raise KindError(
+                f"Arrow can't read this {refusals.name_of(ids)} ({trouble}); expected ids, e.g. a list"
+            ) from trouble
     if hasattr(ids, "__array__"):
         return _from_array(_as_numpy(ids), kind)
     if isinstance(ids, Iterable):  # a set has no order, a dict two kinds of things, a generator only one reading
-        raise KindError(f"got a {_name(ids)}; expected a list, tuple or array of ids, e.g. table.lookup(list(ids))")
+        raise KindError(
+            f"got a {refusals.name_of(ids)}; expected a list, tuple or array of ids, e.g. table.lookup(list(ids))"
+        )
     return _from_list([ids], (), kind)
 
 
-class _UnreadableError(Exception):
-    """Arrow was promised an array, and got something else."""
-
-
-def _as_arrow(ids: Any, convert: str) -> Any:
-    """The Array or ChunkedArray that `ids` offers."""
+def _as_arrow(ids: Any, convert: str) -> tuple[Any, Exception | None]:
+    """The Array or ChunkedArray that `ids` offers, or what went wrong."""
     pa = _pyarrow()
-    if isinstance(ids, (pa.Array, pa.ChunkedArray)):
-        return ids
     try:
-        return getattr(pa, convert)(ids)
-    except Exception as error:  # a library's own
-        raise _UnreadableError(str(error)) from error
+        return (ids if isinstance(ids, (pa.Array, pa.ChunkedArray)) else getattr(pa, convert)(ids)), None
+    except Exception as error:  # noqa: BLE001 — each library has its own
+        return None, error
 
 
 def _as_numpy(ids: Any) -> np.ndarray:
     if isinstance(ids, np.ndarray):
         mask = np.ma.getmaskarray(cast("Any", ids))
         if mask.any():
-            raise _null("a masked element", mask.shape, int(np.argmax(mask.reshape(-1))))
+            raise refusals.null("a masked element", mask.shape, int(np.argmax(mask.reshape(-1))))
     try:
         return np.asarray(cast("Any", ids))
-    except Exception as error:  # a library's own
+    except Exception as error:  # each library has its own
         raise KindError(
-            f"NumPy can't read this {_name(ids)} ({error}); expected an array of integers in the CPU's memory, "
+            f"NumPy can't read this {refusals.name_of(ids)} ({error}); expected integers in the CPU's memory, "
             "e.g. tensor.detach().cpu()"
         ) from error
 
 
 def _from_arrow(array: Any, kind: str | None) -> Keys:
     """An Arrow Array or ChunkedArray of any type."""
-    types = _pyarrow().types
-    shape = (len(array),)
+    types, shape = _pyarrow().types, (len(array),)
     if not len(array):
         return _nothing(shape, kind)
-    if types.is_dictionary(array.type):
-        return _from_dictionary(array, kind)
-    if "list" in str(array.type).split("<")[0]:
-        raise ArgumentError(f"got an Arrow array of {array.type}{_place(shape, 0)}; {_BAGS}")
-    is_number = types.is_integer(array.type) or types.is_floating(array.type)
-    if not is_number and not types.is_null(array.type) and _wide_type(array.type) is None:
-        raise _no_id(array[0], f"Arrow type {array.type}", shape, 0)
+    is_dictionary = types.is_dictionary(array.type)
+    type_ = array.type.value_type if is_dictionary else array.type
+    if "list" in str(type_).split("<")[0]:
+        raise ArgumentError(f"got an Arrow array of {type_}{refusals.place(shape, 0)}; {refusals.BAGS}")
+    is_number = types.is_integer(type_) or types.is_floating(type_)
+    if not is_number and not types.is_null(type_) and _wide_type(type_) is None:
+        raise refusals.no_id(array[0], f"Arrow type {type_}", shape, 0)
     _refuse_nulls(array)
+    if is_dictionary:
+        return _from_dictionary(array, kind)
     if is_number:
-        numbers = array.to_numpy() if hasattr(array, "chunks") else array.to_numpy(zero_copy_only=False)
-        return _from_array(numbers, kind)
+        return _from_array(np.asarray(array), kind)
     return _from_texts(_to_texts(array), shape, kind)
 
 
 def _refuse_nulls(array: Any) -> None:
     if array.null_count:
-        raise _null("null", (len(array),), int(np.argmax(np.asarray(array.is_null()))))
+        raise refusals.null("null", (len(array),), int(np.argmax(np.asarray(array.is_null()))))
 
 
 def _wide_type(type_: Any) -> Any:
@@ -341,7 +317,6 @@ def _wide_type(type_: Any) -> Any:
 
 def _from_dictionary(array: Any, kind: str | None) -> Keys:
     """A dictionary-encoded array: few strings are hashed and stand for many ids."""
-    _refuse_nulls(array)
     if hasattr(array, "chunks"):
         array = _one_chunk(array)
     values, at = array.dictionary, array.indices.to_numpy().astype(np.int64)
@@ -392,7 +367,7 @@ def _to_texts(array: Any) -> Any:
     except pa.ArrowInvalid as error:
         if "UTF8" not in str(error):  # broken offsets: not to be read at all
             raise IdError(f"got a broken Arrow array ({error}); expected one that passes ids.validate()") from error
-        raise _bad_utf8(_to_bytes(array), (len(array),)) from error
+        raise refusals.bad_text(_to_bytes(array), (len(array),)) from error
     if not hasattr(texts, "chunks"):
         return texts
     return texts.chunk(0) if texts.num_chunks == 1 else texts.combine_chunks()
@@ -404,185 +379,18 @@ def _to_bytes(array: Any) -> list[bytes]:
     return [raw for chunk in chunks for raw in _widen(chunk).view(pa.large_binary()).to_pylist()]
 
 
-def _str_to_arrow(flat: list[str], shape: Shape) -> Any:
+def _list_to_texts(flat: list[Any], shape: Shape, family: str) -> Any:
     pa = _pyarrow()
     try:
-        return pa.array(flat, pa.large_string())
-    except UnicodeEncodeError as error:
-        raise _lone_surrogate(flat, shape) from error
-
-
-def _bytes_to_arrow(flat: list[bytes], shape: Shape) -> Any:
-    pa = _pyarrow()
-    try:
-        return pa.array(flat, pa.large_binary()).cast(pa.large_string())
-    except pa.ArrowInvalid as error:
-        raise _bad_utf8(flat, shape) from error
+        return pa.array(flat, pa.large_string() if family == "str" else pa.large_binary()).cast(pa.large_string())
+    except (UnicodeEncodeError, pa.ArrowInvalid) as error:
+        raise refusals.bad_text(flat, shape) from error
 
 
 def _from_texts(texts: Any, shape: Shape, kind: str | None) -> Keys:
     """Strings as large_string, one for each id, at least one."""
     if kind not in (None, "string"):
-        raise _wrong_kind(texts[0].as_py(), "strings", shape, kind)
+        raise refusals.wrong_kind(texts[0].as_py(), "strings", shape, kind)
     keys = np.empty(len(texts), np.uint64)
     threads.run(fingerprint64, threads.even(len(texts), _GRAIN), *buffers(texts), keys)
     return Keys("string", keys, shape, texts, None)
-
-
-# --- what to say when it can't be -------------------------------------------------------------------------------------
-
-_ARROW = {"__arrow_c_stream__": "chunked_array", "__arrow_c_array__": "array", "__arrow_array__": "array"}
-_BAGS = "ragged groups of ids go as flat values and offsets: table.lookup(values, offsets=[0, 2, 5])"
-_ALIKE = {
-    frozenset({"int", "float"}): "list(map(int, ids))",
-    frozenset({"str", "bytes"}): "[i.decode() if isinstance(i, bytes) else i for i in ids]",
-}
-_shortened = reprlib.Repr()
-_shortened.maxstring = _shortened.maxother = _shortened.maxlong = 50
-
-
-def _name(item: Any) -> str:
-    return type(item).__name__
-
-
-def _show(item: Any) -> str:
-    """A short repr, without the name of NumPy's or Arrow's type."""
-    plain: Any = item
-    if isinstance(item, (np.number, np.bool_, np.str_, np.bytes_)):
-        plain = cast("Any", item).item()
-    try:
-        return _shortened.repr(plain.as_py() if hasattr(plain, "as_py") else plain)
-    except ValueError:  # Python doesn't write out an int of thousands of digits
-        return f"an int of {plain.bit_length()} bits" if isinstance(plain, int) else f"a {_name(plain)}"
-
-
-def _place(shape: Shape, i: int) -> str:
-    if not shape:
-        return ""
-    index = np.unravel_index(i, shape)
-    return f" at position {int(index[0])}" if len(shape) == 1 else f" at position {tuple(map(int, index))}"
-
-
-def _given(item: Any, shape: Shape, i: int) -> str:
-    return f"{_show(item)}{_place(shape, i)}"
-
-
-def _wrong_kind(item: Any, right: str, shape: Shape, kind: str | None) -> KindError:
-    own, other = ("strings", "int64") if right == "integers" else ("integers", "string")
-    return KindError(
-        f"got {_given(item, shape, 0)} for a table of {kind} ids; expected {own}. "
-        f'A table of {right} is Table(…, ids="{other}")'
-    )
-
-
-def _out_of_range(flat: Sequence[Any] | np.ndarray, i: int, shape: Shape, kind: str | None) -> IdError:
-    item = int(flat[i])
-    given = f"got {_given(item, shape, i)}"
-    fits = [name for name, numbers in _RANGES.items() if item in numbers]
-    if not fits:
-        return IdError(f"{given}, beyond 64 bits; expected -2**63 to 2**64 - 1. Longer ids can be strings: str(id)")
-    limits = "from 0 to 2**64 - 1" if kind == "uint64" else "from -2**63 to 2**63 - 1"
-    right = f'Table(…, ids="{fits[0]}")'
-    return IdError(f"{given} for a table of {kind} ids; expected integers {limits}. A table for such ids is {right}")
-
-
-def _beyond(flat: list[int], shape: Shape, kind: str | None) -> IdError:
-    """The error for Python ints that neither int64 nor uint64 holds all of."""
-    wanted = [_RANGES[name] for name in _RANGES if kind in (None, name)]
-    for i, item in enumerate(flat):
-        if not any(item in numbers for numbers in wanted):
-            return _out_of_range(flat, i, shape, kind)
-    low = next(i for i, item in enumerate(flat) if item < 0)
-    high = next(i for i, item in enumerate(flat) if item > _MOST)
-    return IdError(
-        f"got {_given(flat[low], shape, low)} and {_given(flat[high], shape, high)}, which no 64-bit integer type has "
-        'both of; expected -2**63 to 2**63 - 1, Table(…, ids="int64"), or 0 to 2**64 - 1, Table(…, ids="uint64")'
-    )
-
-
-def _offence(flat: list[Any], shape: Shape) -> IdError | KindError:
-    """The error for Python objects that aren't all of one type of id: at the first that isn't as the one before."""
-    first = ""
-    for i, item in enumerate(flat):
-        family = _family(type(item))  # pyright: ignore[reportUnknownArgumentType]
-        if _is_null(item):
-            return _null(_show(item), shape, i)
-        if not family:
-            return _no_id(item, f"type {_name(item)}", shape, i)
-        if first and family != first:
-            right = _ALIKE.get(frozenset({first, family}), "list(map(str, ids))")
-            return KindError(
-                f"got mixed types, {_given(flat[0], shape, 0)} and {_given(item, shape, i)}; "
-                f"expected all integers or all strings, e.g. table.lookup({right})"
-            )
-        first = family
-    raise AssertionError("unreachable: called for ids that are of one type")
-
-
-def _is_null(item: Any) -> bool:
-    if isinstance(item, (np.datetime64, np.timedelta64)):
-        return bool(np.isnat(cast("Any", item)))
-    is_nan = isinstance(item, (float, np.floating)) and bool(np.isnan(cast("Any", item)))
-    return is_nan or _name(item) in _NULLS
-
-
-def _null(what: str, shape: Shape, i: int) -> IdError:
-    return IdError(
-        f"got {what}{_place(shape, i)}, where an id is missing; expected an integer or a string. Leave it out, or give "
-        "all that are missing an id of their own, e.g. table.lookup([-1 if i is None else i for i in ids])"
-    )
-
-
-def _no_id(item: Any, what: str, shape: Shape, i: int) -> KindError:
-    example = 'table.lookup([3, 5]) or table.lookup(["cup", "hat"])'
-    if isinstance(item, (bool, np.bool_)) or what == "Arrow type bool":
-        example = "table.lookup(np.asarray(ids, 'int64')) if 0 and 1 are meant"
-    return KindError(f"got {_given(item, shape, i)}, of {what}; expected integers or strings, e.g. {example}")
-
-
-def _bad_float(flat: np.ndarray, i: int, shape: Shape, bits: int) -> IdError:
-    item = flat[i]
-    if np.isnan(item):
-        return _null("nan", shape, i)
-    given = f"got {_given(item, shape, i)}"
-    if abs(item) < 2.0**bits or abs(item) == np.inf:
-        return IdError(f"{given}, not a whole number; expected integers, e.g. np.floor(ids).astype('int64')")
-    return IdError(
-        f"{given}, which may have been another number before it became {flat.dtype} (exact below 2**{bits}); expected "
-        "integers that were never floats, e.g. np.array([3, 5], 'int64')"
-    )
-
-
-def _ragged(lengths: list[Any], shape: Shape) -> ArgumentError:
-    """lengths: of each list, -1 for what is no list."""
-    i = next((i for i, length in enumerate(lengths) if length != lengths[0]), None)
-    if i is None:
-        return ArgumentError(f"got lists nested more than {_DEEPEST} deep; expected ids, or lists of ids; {_BAGS}")
-    first, other = ("no list" if lengths[k] == -1 else f"one of length {lengths[k]}" for k in (0, i))
-    return ArgumentError(
-        f"got ragged lists, {first}{_place(shape, 0)} and {other}{_place(shape, i)}; expected one length; {_BAGS}"
-    )
-
-
-def _lone_surrogate(flat: list[str], shape: Shape) -> IdError:
-    i = next(i for i, text in enumerate(flat) if any("\ud800" <= c <= "\udfff" for c in text))
-    return IdError(
-        f"got {_given(flat[i], shape, i)}, which has a lone surrogate; expected text that UTF-8 can hold, "
-        "e.g. table.lookup(text.encode('utf-8', 'replace'))"
-    )
-
-
-def _bad_utf8(flat: list[bytes], shape: Shape) -> IdError:
-    i = next(i for i, raw in enumerate(flat) if not _is_utf8(raw))
-    return IdError(
-        f"got {_given(flat[i], shape, i)}, which isn't UTF-8; expected text, e.g. table.lookup(raw.decode('latin-1')), "
-        "or table.lookup(raw.hex()) for any bytes"
-    )
-
-
-def _is_utf8(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotrow.kernels import readonly, texts, threads
+from hotrow.kernels import fingerprint, readonly, texts, threads
 from hotrow.table.memory import Growable
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Texts:
         """Whether string i isn't the other's string i: bool (n,); False where either is missing."""
         out = np.empty(len(self.at), bool)
         mine, theirs = self._arrays(), other._arrays()
-        threads.run(texts.differ, threads.even(len(out), _GRAIN), *mine, *theirs, out)
+        threads.run(fingerprint.differs, threads.even(len(out), _GRAIN), *mine, *theirs, out)
         return out
 
     def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,176 @@
+"""Sides beside each other in one process: checked for the same numbers first, then timed in rounds that take turns.
+
+On a machine that does other things too, a time alone says little: only sides whose rounds alternate compare, and each
+is judged by its fastest round, the one that was least disturbed.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import Peer
+from benchmarks.workload import Sizes
+
+Side = Callable[[int], float | None]
+"""Does step i. Returns the seconds it took if it keeps its own clock (another process does), else None."""
+
+_WARM = 2  # steps at the start of a round that aren't timed: caches and thread pools change hands
+_ENOUGH = 1.5  # seconds after which a round of a slow side ends early
+
+
+@dataclass(frozen=True)
+class Result:
+    """One number of one side, and what it must hold. A table of the report is all the results with its title."""
+
+    table: str
+    case: dict[str, Any]
+    side: str
+    unit: str
+    best: float
+    rounds: list[float] = field(default_factory=list)
+    ratio: float | None = None  # to the side that the table is about
+    least: float | None = None
+    most: float | None = None
+    difference: float | None = None  # the largest, of any number, to the side that the table is about
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the ratio, or without one the number itself, is where it must be; None if nothing is asked."""
+        if self.least is None and self.most is None:
+            return None
+        value = self.best if self.ratio is None else self.ratio
+        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+
+
+def race(sides: Mapping[str, Side], rounds: int, steps: int) -> dict[str, list[float]]:
+    """The median milliseconds of a step in each round of each side; the sides take turns, A B C, B C A, …"""
+    names, medians = list(sides), {name: list[float]() for name in sides}
+    for r in range(rounds):
+        turn = r % len(names)
+        for name in names[turn:] + names[:turn]:
+            medians[name].append(1e3 * statistics.median(_round(sides[name], r * steps, steps)))
+    return medians
+
+
+def _round(side: Side, first: int, steps: int) -> list[float]:
+    taken, begin = [], time.perf_counter()
+    for i in range(-_WARM, steps):
+        seconds = _timed(side, first + i + _WARM)
+        if i >= 0:
+            taken.append(seconds)
+        if len(taken) >= 2 and time.perf_counter() - begin > _ENOUGH:
+            break
+    return taken
+
+
+def _timed(side: Side, i: int) -> float:
+    begin = time.perf_counter()
+    own = side(i)
+    return time.perf_counter() - begin if own is None else own
+
+
+def results(
+    table: str,
+    case: dict[str, Any],
+    medians: Mapping[str, list[float]],
+    *,
+    least: Mapping[str, float] | None = None,
+    most: Mapping[str, float] | None = None,
+    differences: Mapping[str, float] | None = None,
+    inverse: bool = False,
+) -> list[Result]:
+    """The results of a race. Ratios are to its first side: how many times as long the others take.
+
+    least and most are bounds of that ratio, by the name of a side.
+    """
+    best = {name: min(rounds) for name, rounds in medians.items()}
+    about = next(iter(best))
+    return [
+        Result(
+            table,
+            case,
+            name,
+            "ms",
+            best[name],
+            medians[name],
+            None if name == about else best[name] / best[about],
+            (least or {}).get(name),
+            (most or {}).get(name),
+            (differences or {}).get(name),
+        )
+        for name in best
+    ]
+
+
+class UnequalError(AssertionError):
+    """Two sides were given the same and computed something else: there is nothing to time."""
+
+
+def label(peer: Peer) -> str:
+    """How a side is called in a table: its name, and what it is given."""
+    return f"{peer.name}, {peer.given}"
+
+
+def check_equal(
+    peers: Sequence[Peer], batches: Sequence[np.ndarray], gradients: np.ndarray | None, tolerance: float = 1e-5
+) -> dict[str, float]:
+    """Look the batches up, take a step with each if there are gradients, look them up again; all sides must agree.
+
+    Returns the largest difference of each side to the first one; raises UnequalError beyond the tolerance.
+    """
+    differences = {label(peer): 0.0 for peer in peers}
+    for rows in batches:
+        _compare(peers, rows, differences, tolerance)
+    if gradients is not None:
+        for peer in peers:
+            for rows in batches:
+                peer.step(peer.ids(rows), peer.gradients(gradients[: len(rows)]))
+        for rows in batches:
+            _compare(peers, rows, differences, tolerance)
+    return differences
+
+
+def _compare(peers: Sequence[Peer], rows: np.ndarray, differences: dict[str, float], tolerance: float) -> None:
+    expected = np.asarray(peers[0].lookup(peers[0].ids(rows)))
+    for peer in peers[1:]:
+        found = np.asarray(peer.lookup(peer.ids(rows)))
+        if found.shape != expected.shape or not np.isfinite(found).all():
+            raise UnequalError(
+                f"{peer.name} gives {found.shape} numbers, {peers[0].name} {expected.shape}, or not all finite"
+            )
+        difference = float(np.abs(found - expected).max())
+        differences[label(peer)] = max(differences[label(peer)], difference)
+        if difference > tolerance:
+            raise UnequalError(
+                f"{peer.name} is {difference:.3g} away from {peers[0].name}; at most {tolerance:g} is allowed"
+            )
+
+
+def steps_of(peers: Sequence[Peer], batches: Sequence[np.ndarray], gradients: np.ndarray) -> dict[str, Side]:
+    """The sides of a race of training steps; what each is given is made here, before the clock starts."""
+
+    def side(peer: Peer) -> Side:
+        given, back = [peer.ids(rows) for rows in batches], peer.gradients(gradients)
+        return lambda i: peer.step(given[i % len(given)], back)
+
+    return {label(peer): side(peer) for peer in peers}
+
+
+def lookups_of(peers: Sequence[Peer], batches: Sequence[np.ndarray], out: np.ndarray | None) -> dict[str, Side]:
+    """The sides of a race of lookups, into new memory or into `out`."""
+
+    def side(peer: Peer) -> Side:
+        given = [peer.ids(rows) for rows in batches]
+
+        def look(i: int) -> None:
+            peer.lookup(given[i % len(given)], out)
+
+        return look
+
+    return {label(peer): side(peer) for peer in peers}

@@ -1,0 +1,116 @@
+"""Results as tables in the terminal, as JSON lines, and as docs/performance.md, which no hand writes.
+
+python -m benchmarks.report        # docs/performance.md anew from benchmarks/results
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.harness import Result
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "performance.md"
+ORDER = ("step", "lookup", "scaling", "memory", "startup")
+
+INTRODUCTION = """\
+<!-- Written by `python -m benchmarks.report` from benchmarks/results: run `make bench` again in place of editing. -->
+
+# Performance
+
+`make bench` measures hotrow beside its peers, in one process, on the same ids, first weights and gradients. Before a
+side is timed, it must compute the same vectors as all others. Then rounds take turns, A B C, B C A, …; a round is the
+median of its steps, and each side is judged by its fastest round.
+
+A number in parentheses is how many times as long that side takes as the first one of its table. ✓ and ✗ say whether
+it is where the project wants it.
+
+hotrow is given **raw ids**, random 64-bit integers that it has to find. torch and FBGEMM have no way from an id to a
+row: they are given **ready-made rows**, 0 to V − 1. Their OpenMP threads sleep while they wait, for on a machine that
+does anything else that is faster; what was set stands in the list of facts below each benchmark.
+"""
+
+
+def tables(results: Iterable[Result]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """(title, columns, rows) of each table: a row for each case, a column for each side."""
+    grouped: dict[str, list[Result]] = {}
+    for result in results:
+        grouped.setdefault(result.table, []).append(result)
+    return [(_title(group), *_pivot(group)) for group in grouped.values()]
+
+
+def _title(group: list[Result]) -> str:
+    unit = group[0].unit
+    return f"{group[0].table}, {unit}" if unit else group[0].table
+
+
+def _pivot(group: list[Result]) -> tuple[list[str], list[list[str]]]:
+    sides = list(dict.fromkeys(result.side for result in group))
+    cases: dict[tuple, dict[str, str]] = {}
+    for result in group:
+        cases.setdefault(tuple(result.case.values()), {})[result.side] = cell(result)
+    rows = [[*map(str, case), *(cells.get(side, "–") for side in sides)] for case, cells in cases.items()]
+    return [*group[0].case, *sides], rows
+
+
+def cell(result: Result) -> str:
+    """A result as text: its best round, its ratio, and whether it is where it must be."""
+    places = 0 if result.unit in {"", "B"} or result.best >= 1000 else 1 if result.best >= 100 else 2
+    text = f"{result.best:,.{places}f}"
+    if result.ratio is not None:
+        text += f" ({result.ratio:.2f}×)"
+    mark = {None: "", True: " ✓", False: " ✗"}[result.holds]
+    return text + mark
+
+
+def show(results: Iterable[Result]) -> None:
+    """Print the tables."""
+    console = Console()
+    for title, columns, rows in tables(results):
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for i, column in enumerate(columns):
+            table.add_column(column, justify="left" if i < len(columns) - len(rows[0]) else "right")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+def to_lines(facts: dict[str, Any], results: Iterable[Result]) -> str:
+    """JSON, a line each: first the facts of the machine, then the results."""
+    lines = [{"machine": facts}, *({**asdict(result), "holds": result.holds} for result in results)]
+    return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+
+
+def from_lines(text: str) -> tuple[dict[str, Any], list[Result]]:
+    """The inverse of `to_lines`."""
+    first, *rest = map(json.loads, text.splitlines())
+    return first["machine"], [Result(**{k: v for k, v in line.items() if k != "holds"}) for line in rest]
+
+
+def to_markdown(name: str, facts: dict[str, Any], results: Iterable[Result]) -> str:
+    """A section of the page: the tables of a benchmark, then where it ran."""
+    parts = [f"## {name.capitalize()}\n"]
+    for title, columns, rows in tables(results):
+        cells = [columns, ["---"] * len(columns), *rows]
+        parts.append(f"**{title}**\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in cells) + "\n")
+    parts.append("Measured with: " + " · ".join(f"{key} {value}" for key, value in facts.items()) + "\n")
+    return "\n".join(parts)
+
+
+def write_page() -> None:
+    """docs/performance.md from what is in benchmarks/results."""
+    found = [RESULTS / f"{name}.jsonl" for name in ORDER]
+    sections = [to_markdown(path.stem, *from_lines(path.read_text("utf-8"))) for path in found if path.exists()]
+    PAGE.write_text("\n".join([INTRODUCTION, *sections]), "utf-8")
+
+
+if __name__ == "__main__":
+    write_page()

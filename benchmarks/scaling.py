@@ -1,0 +1,54 @@
+"""Promise two: the cost follows the batch. The same step on small and on large tables of hotrow's own."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks import harness, machine, workload
+from benchmarks.harness import Result
+from benchmarks.peers import Hotrow
+from benchmarks.workload import Sizes, Workload
+
+log = logging.getLogger("benchmarks")
+
+MOST = 1.5
+"""How many times as long a step on the largest table may take, for the same batch."""
+
+
+def run(sizes: Sizes) -> Iterator[Result]:
+    """The narrowest and the widest vectors, Adam."""
+    for dim in sorted({min(sizes.dims), max(sizes.dims)}):
+        works = [Workload(rows, dim, "adam") for rows in (sizes.fewest, sizes.rows, sizes.most)]
+        if sum(work.nbytes for work in works) > 0.9 * machine.available_bytes():
+            log.warning("scaling: D = %d is left out: it needs more memory than is free", dim)
+            continue
+        log.info("scaling: D = %d", dim)
+        yield from _measure(sizes, {f"{work.rows:,} rows": _table(work, sizes.threads) for work in works})
+        gc.collect()  # the tables, before the next ones are built
+
+
+def _table(work: Workload, threads: int) -> Hotrow:
+    """Ids arrive in random order, so that a batch's rows lie all over the table, however large it is."""
+    return Hotrow(work, threads, np.random.default_rng(5).permutation(work.rows))
+
+
+def _measure(sizes: Sizes, tables: dict[str, Hotrow]) -> Iterator[Result]:
+    dim = next(iter(tables.values())).table.dim
+    gradients = workload.gradients(sizes.batch, dim)
+    largest = list(tables)[-1]
+    for kind in ("zipf, the same batch", "zipf over all rows", "uniform over all rows"):
+        sides = {}
+        for name, table in tables.items():
+            rows = sizes.fewest if "same" in kind else len(table.table)
+            batches = workload.batches(kind.split(maxsplit=1)[0].strip(","), rows, sizes.batch)
+            sides[name] = harness.steps_of([table], batches, gradients).popitem()[1]
+        yield from harness.results(
+            f"hotrow's own step by the size of the table, Adam, {sizes.batch:,} raw ids",
+            {"D": dim, "ids": kind},
+            harness.race(sides, sizes.rounds, sizes.steps),
+            most={largest: MOST} if "same" in kind and not sizes.quick else None,
+        )

@@ -1,0 +1,47 @@
+"""A full training step, from raw ids to moved rows, beside peers that are given ready-made rows."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Iterator
+from itertools import product
+
+from benchmarks import harness, machine, workload
+from benchmarks.harness import Result
+from benchmarks.peers import PEERS, Peer, present
+from benchmarks.workload import STREAMS, Sizes, Workload
+
+log = logging.getLogger("benchmarks")
+
+TITLES = {"adam": "Adam", "rowwise_adagrad": "row-wise Adagrad", "adagrad": "Adagrad"}
+LEAST = {("adam", 64): {"torch, ready-made rows": 3.0}, ("rowwise_adagrad", 64): {"FBGEMM, ready-made rows": 1.0}}
+"""How many times as long a peer's step must take, at least."""
+
+
+def run(sizes: Sizes) -> Iterator[Result]:
+    """Every optimizer, width and stream of ids; the peers are those that have the optimizer."""
+    for optimizer, dim in product(TITLES, sizes.dims):
+        work = Workload(sizes.rows, dim, optimizer)
+        kinds = [peer for peer in present(PEERS) if optimizer in peer.optimizers]
+        if len(kinds) * work.nbytes > 0.9 * machine.available_bytes():
+            log.warning("step: %s at D = %d is left out: it needs more memory than is free", optimizer, dim)
+            continue
+        log.info("step: %s, D = %d", TITLES[optimizer], dim)
+        yield from _measure(sizes, work, [peer(work, sizes.threads) for peer in kinds])
+        gc.collect()  # the tables, before the next ones are built
+
+
+def _measure(sizes: Sizes, work: Workload, peers: list[Peer]) -> Iterator[Result]:
+    gradients = workload.gradients(sizes.batch, work.dim)
+    for stream in STREAMS:
+        batches = workload.batches(stream, work.rows, sizes.batch)
+        differences = harness.check_equal(peers, batches[:3], gradients)
+        medians = harness.race(harness.steps_of(peers, batches, gradients), sizes.rounds, sizes.steps)
+        yield from harness.results(
+            f"Training step, {TITLES[work.optimizer]}, {work.rows:,} rows, {sizes.batch:,} ids",
+            {"D": work.dim, "ids": stream},
+            medians,
+            least=None if sizes.quick else LEAST.get((work.optimizer, work.dim)),
+            differences=differences,
+        )

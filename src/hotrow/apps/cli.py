@@ -1,0 +1,140 @@
+"""The command `hotrow`: its words, and what each calls.
+
+Exit codes: 0 done, 1 failed (one line on stderr says what to do), 2 wrong usage, 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from hotrow.apps.console import Output, printable
+from hotrow.errors import HotrowError
+from hotrow.kernels.threads import set_threads
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    output = Output(as_json=options.json)
+    try:
+        if options.threads is not None:
+            set_threads(options.threads)
+        return int(options.run(options, output) or 0)
+    except KeyboardInterrupt:
+        output.errors.print("hotrow: stopped by Ctrl-C")
+        return 130
+    except BrokenPipeError:  # `hotrow … | head`: the reader has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (HotrowError, OSError, MemoryError) as error:
+        output.errors.print(f"hotrow: {printable(str(error) or type(error).__name__)}", markup=False)
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="hotrow", description="The embedding layer for discrete features: raw ids in, trained vectors out."
+    )
+    parser.add_argument("--version", action="version", version=f"hotrow {version('hotrow')}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
+    common.add_argument("--threads", type=_positive, metavar="N", help="threads to use (default: all)")
+    _add_train(commands, common)
+    _add_questions(commands, common)
+    _add_care(commands, common)
+    return parser
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:  # pyright: ignore[reportPrivateUsage]
+    train = commands.add_parser(
+        "train",
+        parents=[common],
+        help="train user and item vectors on a file of pairs, and measure them on held-out pairs",
+        description="Train user and item vectors on a file of (user, item) pairs, ids as they are. Without a file: "
+        "the packages of Debian and what they depend on, which come with hotrow.",
+        epilog="example: hotrow train purchases.parquet --user CustomerID --item Description --out model/",
+    )
+    train.add_argument("path", nargs="?", metavar="FILE", help="CSV, TSV, Parquet or Arrow IPC")
+    train.add_argument("--user", metavar="COLUMN", help="the column of users")
+    train.add_argument("--item", metavar="COLUMN", help="the column of items")
+    train.add_argument(
+        "--time", metavar="COLUMN", help="hold out each user's last item by this column, not a random 10 %%"
+    )
+    train.add_argument("--time-format", metavar="FORMAT", help="how times are written, e.g. '%%d/%%m/%%Y %%H:%%M'")
+    train.add_argument("--out", default="model", metavar="DIR", help="where to write the model (default: model)")
+    train.add_argument("--dim", type=_positive, default=64, metavar="N", help="floats a vector (default: 64)")
+    train.add_argument("--loss", default="softmax", choices=["softmax", "cosine", "bpr"], help="default: softmax")
+    train.add_argument("--epochs", type=_positive, metavar="N", help="times over the pairs (default: by their number)")
+    train.add_argument("--learning-rate", type=_rate, metavar="RATE", help="the first steps' learning rate")
+    train.add_argument("--seed", type=int, default=0, metavar="N", help="of the split and of the training (default: 0)")
+    train.set_defaults(run=_lazily("hotrow.apps.train", "train"))
+
+
+def _add_questions(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:  # pyright: ignore[reportPrivateUsage]
+    several = argparse.ArgumentParser(add_help=False)
+    several.add_argument("model", metavar="MODEL", help="the folder that `hotrow train` wrote")
+    several.add_argument("-k", type=_positive, default=10, metavar="N", help="how many (default: 10)")
+    similar = commands.add_parser("similar", parents=[common, several], help="what is near an item, or a user")
+    similar.add_argument("id", metavar="ID")
+    similar.add_argument("--side", default="item", choices=["item", "user"], help="what ID is (default: item)")
+    similar.set_defaults(run=_lazily("hotrow.apps.questions", "similar"))
+    recommend = commands.add_parser(
+        "recommend", parents=[common, several], help="items for a user, known ones left out"
+    )
+    recommend.add_argument("id", metavar="USER")
+    recommend.set_defaults(run=_lazily("hotrow.apps.questions", "recommend"))
+    lookup = commands.add_parser("lookup", parents=[common], help="the trained vector of an item or a user")
+    lookup.add_argument("model", metavar="MODEL", help="the folder that `hotrow train` wrote, or that of a saved table")
+    what = lookup.add_mutually_exclusive_group(required=True)
+    what.add_argument("--item", metavar="ID")
+    what.add_argument("--user", metavar="ID")
+    what.add_argument("--id", metavar="ID", help="in a saved table")
+    lookup.set_defaults(run=_lazily("hotrow.apps.questions", "lookup"))
+
+
+def _add_care(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:  # pyright: ignore[reportPrivateUsage]
+    for name, text in (
+        ("inspect", "what a model or a saved table holds: rows, bytes, how it was trained and measured"),
+        ("verify", "read every byte of a model or a saved table against its checksums"),
+    ):
+        command = commands.add_parser(name, parents=[common], help=text)
+        command.add_argument("model", metavar="MODEL", help="a model's folder, or that of a saved table")
+        command.set_defaults(run=_lazily("hotrow.apps.care", name))
+
+
+def _lazily(module: str, name: str):  # noqa: ANN202
+    """A command whose module is imported when it runs, so that `hotrow --help` is quick."""
+
+    def run(options: argparse.Namespace, output: Output) -> int | None:
+        from importlib import import_module
+
+        return getattr(import_module(module), name)(options, output)
+
+    return run
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
+    return value
+
+
+def _rate(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

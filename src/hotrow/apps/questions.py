@@ -1,0 +1,82 @@
+"""What one asks of a trained model: similar, recommend, lookup."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hotrow.apps.console import Output, printable
+from hotrow.errors import DataError, IdError
+
+if TYPE_CHECKING:
+    from hotrow.models.retrieval import Retrieval
+    from hotrow.table.view import View
+
+_INTEGER = re.compile(r"-?[0-9]+")
+
+
+def similar(options: argparse.Namespace, output: Output) -> None:
+    """The nearest by cosine of an item, or of a user."""
+    model = open_model(options.model)
+    id = as_id(options.id, model.users if options.side == "user" else model.items)
+    ids, scores = model.similar([id], k=options.k, side=options.side)
+    _show(output, {"id": id, "side": options.side}, "similar", "cosine", ids[0], scores[0])
+
+
+def recommend(options: argparse.Namespace, output: Output) -> None:
+    """The best items for a user that it doesn't have yet."""
+    model = open_model(options.model)
+    user = as_id(options.id, model.users)
+    ids, scores = model.recommend([user], k=options.k)
+    _show(output, {"user": user}, "recommended", "score", ids[0], scores[0])
+
+
+def lookup(options: argparse.Namespace, output: Output) -> None:
+    """The vector of one id; an id without a row is an error, not its first value."""
+    table, text = _table_asked(options)
+    id = as_id(text, table)
+    vector = [float(x) for x in table.lookup(id, unknown="error")]
+    output.result({"id": id, "vector": vector})
+    if not output.as_json:
+        for start in range(0, len(vector), 8):
+            output.say("  ".join(f"{x: .6f}" for x in vector[start : start + 8]))
+
+
+def _table_asked(options: argparse.Namespace) -> tuple[View, str]:
+    path = Path(options.model)
+    if options.id is not None:
+        from hotrow.store import view
+
+        return view(path), options.id
+    side, text = ("item", options.item) if options.item is not None else ("user", options.user)
+    model = open_model(path)
+    return (model.items if side == "item" else model.users), text
+
+
+def open_model(path: str | Path) -> Retrieval:
+    """The model in a folder; DataError, saying how one is made, where there is none."""
+    from hotrow.models.retrieval import Retrieval
+
+    folder = Path(path)
+    if not (folder / "model.json").is_file():
+        raise DataError(f"{folder} holds no model; `hotrow train FILE --user … --item … --out {folder}` makes one")
+    return Retrieval.load(folder)
+
+
+def as_id(text: str, table: View) -> Any:
+    """What was typed, as an id of this table's kind."""
+    if table.kind == "string":
+        return text
+    if not _INTEGER.fullmatch(text):
+        raise IdError(f"ids here are integers ({table.kind}); got {text!r}")
+    return int(text)
+
+
+def _show(output: Output, asked: dict[str, Any], key: str, measure: str, ids: Any, scores: Any) -> None:
+    names = ids.to_pylist() if hasattr(ids, "to_pylist") else ids.tolist()
+    found = [{"id": name, measure: float(score)} for name, score in zip(names, scores.tolist(), strict=True)]
+    output.result(asked | {key: found})
+    if not output.as_json:
+        output.table("", [key, measure], [(printable(f["id"]), f"{f[measure]:.3f}") for f in found])
