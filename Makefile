@@ -57,12 +57,12 @@ coverage: $(VENV)/.dev ## how much of the code the two before it have run
 bounds: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests with every index into an array checked
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/bounds" $(BIN)/python -m pytest
 
-bench: $(VENV)/.bench ## measure beside the peers: torch, FBGEMM
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.bench ## measure beside the peers, torch and FBGEMM; BENCH="step --rounds 3" passes arguments on
+	$(BIN)/python -m benchmarks $(BENCH)
 
 clean: ## remove all that was made here but .venv
 	rm -rf __pycache__ build dist demo-model htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .pytest_cache .ruff_cache
-	find src tests benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- .venv -----------------------------------------------------------------------------------------------------------
 

@@ -15,12 +15,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import Peer
-from benchmarks.workload import Sizes
 
 Side = Callable[[int], float | None]
 """Does step i. Returns the seconds it took if it keeps its own clock (another process does), else None."""
 
-_WARM = 2  # steps at the start of a round that aren't timed: caches and thread pools change hands
 _ENOUGH = 1.5  # seconds after which a round of a slow side ends early
 
 
@@ -48,20 +46,23 @@ class Result:
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
 
-def race(sides: Mapping[str, Side], rounds: int, steps: int) -> dict[str, list[float]]:
-    """The median milliseconds of a step in each round of each side; the sides take turns, A B C, B C A, …"""
+def race(sides: Mapping[str, Side], rounds: int, steps: int, warm: int = 2) -> dict[str, list[float]]:
+    """The median milliseconds of a step in each round of each side; the sides take turns: A B C, B C A, C A B.
+
+    The first `warm` steps of a round aren't timed: caches and thread pools change hands.
+    """
     names, medians = list(sides), {name: list[float]() for name in sides}
     for r in range(rounds):
         turn = r % len(names)
         for name in names[turn:] + names[:turn]:
-            medians[name].append(1e3 * statistics.median(_round(sides[name], r * steps, steps)))
+            medians[name].append(1e3 * statistics.median(_round(sides[name], r * steps, steps, warm)))
     return medians
 
 
-def _round(side: Side, first: int, steps: int) -> list[float]:
+def _round(side: Side, first: int, steps: int, warm: int) -> list[float]:
     taken, begin = [], time.perf_counter()
-    for i in range(-_WARM, steps):
-        seconds = _timed(side, first + i + _WARM)
+    for i in range(-warm, steps):
+        seconds = _timed(side, first + i + warm)
         if i >= 0:
             taken.append(seconds)
         if len(taken) >= 2 and time.perf_counter() - begin > _ENOUGH:
@@ -83,7 +84,6 @@ def results(
     least: Mapping[str, float] | None = None,
     most: Mapping[str, float] | None = None,
     differences: Mapping[str, float] | None = None,
-    inverse: bool = False,
 ) -> list[Result]:
     """The results of a race. Ratios are to its first side: how many times as long the others take.
 
@@ -125,31 +125,38 @@ def check_equal(
     Returns the largest difference of each side to the first one; raises UnequalError beyond the tolerance.
     """
     differences = {label(peer): 0.0 for peer in peers}
-    for rows in batches:
-        _compare(peers, rows, differences, tolerance)
+    _compare(peers, batches, differences, tolerance)
     if gradients is not None:
         for peer in peers:
-            for rows in batches:
-                peer.step(peer.ids(rows), peer.gradients(gradients[: len(rows)]))
-        for rows in batches:
-            _compare(peers, rows, differences, tolerance)
+            _step_small_and_large(peer, batches, gradients)
+        _compare(peers, batches, differences, tolerance)
     return differences
 
 
-def _compare(peers: Sequence[Peer], rows: np.ndarray, differences: dict[str, float], tolerance: float) -> None:
-    expected = np.asarray(peers[0].lookup(peers[0].ids(rows)))
-    for peer in peers[1:]:
-        found = np.asarray(peer.lookup(peer.ids(rows)))
-        if found.shape != expected.shape or not np.isfinite(found).all():
-            raise UnequalError(
-                f"{peer.name} gives {found.shape} numbers, {peers[0].name} {expected.shape}, or not all finite"
+def _step_small_and_large(peer: Peer, batches: Sequence[np.ndarray], gradients: np.ndarray) -> None:
+    """From gradients as small as epsilon to full ones.
+
+    A large gradient of Adam or Adagrad may be any multiple of itself: only beside epsilon does its size show.
+    """
+    for power, rows in zip(np.linspace(-28, 0, len(batches)), batches, strict=True):
+        peer.step(peer.ids(rows), peer.gradients(gradients * np.float32(2.0 ** round(power))))
+
+
+def _compare(
+    peers: Sequence[Peer], batches: Sequence[np.ndarray], differences: dict[str, float], tolerance: float
+) -> None:
+    for rows in batches:
+        expected = np.asarray(peers[0].lookup(peers[0].ids(rows)))
+        for peer in peers[1:]:
+            # NaN is no number: a difference that is one must not pass for a small one
+            difference = float(
+                np.nan_to_num(np.abs(np.asarray(peer.lookup(peer.ids(rows))) - expected), nan=np.inf).max()
             )
-        difference = float(np.abs(found - expected).max())
-        differences[label(peer)] = max(differences[label(peer)], difference)
-        if difference > tolerance:
-            raise UnequalError(
-                f"{peer.name} is {difference:.3g} away from {peers[0].name}; at most {tolerance:g} is allowed"
-            )
+            differences[label(peer)] = max(differences[label(peer)], difference)
+            if difference > tolerance:
+                raise UnequalError(
+                    f"{peer.name} is {difference:.3g} away from {peers[0].name}; at most {tolerance:g} is allowed"
+                )
 
 
 def steps_of(peers: Sequence[Peer], batches: Sequence[np.ndarray], gradients: np.ndarray) -> dict[str, Side]:

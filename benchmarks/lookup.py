@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks import harness, workload
+from benchmarks import harness, machine, workload
 from benchmarks.harness import Result
 from benchmarks.peers import DictNumpy, Fbgemm, Hotrow, Peer, Torch, present
 from benchmarks.workload import STREAMS, Sizes, Workload
@@ -27,9 +27,12 @@ LEAST = {"torch, ready-made rows": 1.0}
 def run(sizes: Sizes) -> Iterator[Result]:
     """Every width and stream of ids, into new memory and into an array that is used again."""
     for dim in sizes.dims:
-        log.info("lookup: D = %d", dim)
-        kinds = present(OPTIMIZER)
-        peers = [peer(Workload(sizes.rows, dim, OPTIMIZER[peer]), sizes.threads) for peer in kinds]
+        works = {peer: Workload(sizes.rows, dim, OPTIMIZER[peer]) for peer in present(OPTIMIZER)}
+        what = f"lookup: D = {dim}"
+        if not machine.fits(sum(work.nbytes for work in works.values()), what):
+            continue
+        log.info(what)
+        peers = [peer(work, sizes.threads) for peer, work in works.items()]
         for stream in STREAMS:
             yield from _measure(sizes, dim, stream, peers)
         del peers

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
+import logging
 import os
 import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+log = logging.getLogger("benchmarks")
 
 _PACKAGES = ("hotrow", "numpy", "numba", "llvmlite", "torch", "fbgemm-gpu-cpu")
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -17,7 +20,7 @@ def facts(threads: int) -> dict[str, object]:
     """What a reader needs to judge the numbers; nothing that names the machine."""
     memory = _gib(r"MemTotal:\s+(\d+)")
     return {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "CPU": _cpu(),
         "cores": os.cpu_count(),
         "memory": f"{memory:.0f} GiB" if memory else "unknown",
@@ -31,10 +34,13 @@ def facts(threads: int) -> dict[str, object]:
     }
 
 
-def available_bytes() -> float:
-    """Memory that can be taken without swapping; infinite where the system doesn't say."""
+def fits(needed: int, what: str) -> bool:
+    """Whether so many bytes can be taken without swapping; if not, it is said what is left out."""
     gib = _gib(r"MemAvailable:\s+(\d+)")
-    return gib * 2**30 if gib else float("inf")
+    if gib is None or needed < 0.9 * gib * 2**30:
+        return True
+    log.warning("%s is left out: it needs %.0f GiB of memory, and %.0f are free", what, needed / 2**30, gib)
+    return False
 
 
 def be_a_good_neighbour() -> None:

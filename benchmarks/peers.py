@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterable
+from functools import cache
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -55,14 +56,12 @@ class Hotrow(Peer):
     """A hotrow.Table."""
 
     name, given = "hotrow", "raw ids"
-    optimizers: ClassVar = {"adam": "Adam", "adagrad": "Adagrad", "rowwise_adagrad": "RowwiseAdagrad", "none": "SGD"}
+    optimizers: ClassVar = {"adam": "Adam", "adagrad": "Adagrad", "rowwise_adagrad": "RowwiseAdagrad"}
 
     def __init__(self, work: Workload, threads: int, arrival: np.ndarray | None = None) -> None:
         hotrow.set_threads(threads)
         self._ids = work.ids
-        rate = RATES.get(work.optimizer, 0.0)
-        how = {"epsilon": EPSILON} if work.optimizer in RATES else {}
-        optimizer = getattr(hotrow, self.optimizers[work.optimizer])(rate, **how)
+        optimizer = getattr(hotrow, self.optimizers[work.optimizer])(RATES[work.optimizer], epsilon=EPSILON)
         self.table = hotrow.Table(work.dim, optimizer=optimizer, ids="int64")
         for rows, weights in work.weights():
             self.table.set(self._ids[rows if arrival is None else arrival[rows]], weights)
@@ -89,6 +88,7 @@ class Torch(Peer):
     def __init__(self, work: Workload, threads: int) -> None:
         self._torch = torch = import_module("torch")
         torch.set_num_threads(threads)
+        torch.sparse.check_sparse_tensor_invariants.disable()  # the default; said, for torch warns who doesn't choose
         weights = torch.empty(work.rows, work.dim)
         for rows, drawn in work.weights():
             weights[rows] = torch.from_numpy(drawn)
@@ -224,14 +224,17 @@ PEERS: tuple[type[Peer], ...] = (Hotrow, Torch, Fbgemm, DictNumpy)
 
 def present(peers: Iterable[type[Peer]] = PEERS) -> list[type[Peer]]:
     """Those of `peers` that are installed; the others are named, with the way to get them."""
-    found = []
-    for peer in peers:
-        module, way = peer.needs
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                import_module(module)
-            found.append(peer)
-        except (ImportError, OSError) as error:  # OSError: a library of another torch
-            log.warning("%s is left out: %s. To have it: %s", peer.name, error, way)
-    return found
+    return [peer for peer in peers if _installed(peer)]
+
+
+@cache
+def _installed(peer: type[Peer]) -> bool:
+    module, way = peer.needs
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import_module(module)
+    except (ImportError, OSError) as error:  # OSError: a library that was built for another torch
+        log.warning("%s is left out: %s. To have it: %s", peer.name, error, way)
+        return False
+    return True

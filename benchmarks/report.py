@@ -6,7 +6,8 @@ python -m benchmarks.report        # docs/performance.md anew from benchmarks/re
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import statistics
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,12 @@ does anything else that is faster; what was set stands in the list of facts belo
 """
 
 
-def tables(results: Iterable[Result]) -> list[tuple[str, list[str], list[list[str]]]]:
+def tables(results: Iterable[Result], text: Callable[[Result], str]) -> list[tuple[str, list[str], list[list[str]]]]:
     """(title, columns, rows) of each table: a row for each case, a column for each side."""
     grouped: dict[str, list[Result]] = {}
     for result in results:
         grouped.setdefault(result.table, []).append(result)
-    return [(_title(group), *_pivot(group)) for group in grouped.values()]
+    return [(_title(group), *_pivot(group, text)) for group in grouped.values()]
 
 
 def _title(group: list[Result]) -> str:
@@ -52,32 +53,40 @@ def _title(group: list[Result]) -> str:
     return f"{group[0].table}, {unit}" if unit else group[0].table
 
 
-def _pivot(group: list[Result]) -> tuple[list[str], list[list[str]]]:
+def _pivot(group: list[Result], text: Callable[[Result], str]) -> tuple[list[str], list[list[str]]]:
     sides = list(dict.fromkeys(result.side for result in group))
     cases: dict[tuple, dict[str, str]] = {}
     for result in group:
-        cases.setdefault(tuple(result.case.values()), {})[result.side] = cell(result)
+        cases.setdefault(tuple(result.case.values()), {})[result.side] = text(result)
     rows = [[*map(str, case), *(cells.get(side, "–") for side in sides)] for case, cells in cases.items()]
     return [*group[0].case, *sides], rows
 
 
 def cell(result: Result) -> str:
     """A result as text: its best round, its ratio, and whether it is where it must be."""
-    places = 0 if result.unit in {"", "B"} or result.best >= 1000 else 1 if result.best >= 100 else 2
-    text = f"{result.best:,.{places}f}"
-    if result.ratio is not None:
-        text += f" ({result.ratio:.2f}×)"
-    mark = {None: "", True: " ✓", False: " ✗"}[result.holds]
-    return text + mark
+    ratio = "" if result.ratio is None else f" ({result.ratio:.2f}×)"
+    return _number(result.best, result.unit) + ratio + {None: "", True: " ✓", False: " ✗"}[result.holds]
+
+
+def _number(value: float, unit: str) -> str:
+    places = 0 if unit in {"", "B"} or value >= 1000 else 1 if value >= 100 else 2
+    return f"{value:,.{places}f}"
+
+
+def _with_median(result: Result) -> str:
+    if result.unit != "ms":
+        return cell(result)
+    return f"{cell(result)}\n[dim]median {_number(statistics.median(result.rounds), result.unit)}[/dim]"
 
 
 def show(results: Iterable[Result]) -> None:
-    """Print the tables."""
+    """Print the tables; below the best round of a side the median of its rounds, which shows how calm it was."""
     console = Console()
-    for title, columns, rows in tables(results):
-        table = Table(title=title, title_justify="left", title_style="bold")
-        for i, column in enumerate(columns):
-            table.add_column(column, justify="left" if i < len(columns) - len(rows[0]) else "right")
+    for title, columns, rows in tables(results, _with_median):
+        console.print(title, style="bold")
+        table = Table()
+        for column in columns:
+            table.add_column(column, justify="right")
         for row in rows:
             table.add_row(*row)
         console.print(table)
@@ -98,7 +107,7 @@ def from_lines(text: str) -> tuple[dict[str, Any], list[Result]]:
 def to_markdown(name: str, facts: dict[str, Any], results: Iterable[Result]) -> str:
     """A section of the page: the tables of a benchmark, then where it ran."""
     parts = [f"## {name.capitalize()}\n"]
-    for title, columns, rows in tables(results):
+    for title, columns, rows in tables(results, cell):
         cells = [columns, ["---"] * len(columns), *rows]
         parts.append(f"**{title}**\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in cells) + "\n")
     parts.append("Measured with: " + " · ".join(f"{key} {value}" for key, value in facts.items()) + "\n")

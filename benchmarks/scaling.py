@@ -23,10 +23,10 @@ def run(sizes: Sizes) -> Iterator[Result]:
     """The narrowest and the widest vectors, Adam."""
     for dim in sorted({min(sizes.dims), max(sizes.dims)}):
         works = [Workload(rows, dim, "adam") for rows in (sizes.fewest, sizes.rows, sizes.most)]
-        if sum(work.nbytes for work in works) > 0.9 * machine.available_bytes():
-            log.warning("scaling: D = %d is left out: it needs more memory than is free", dim)
+        what = f"scaling: D = {dim}"
+        if not machine.fits(sum(work.nbytes for work in works), what):
             continue
-        log.info("scaling: D = %d", dim)
+        log.info(what)
         yield from _measure(sizes, {f"{work.rows:,} rows": _table(work, sizes.threads) for work in works})
         gc.collect()  # the tables, before the next ones are built
 

@@ -21,14 +21,16 @@ IMPORT_MOST = 1.5
 """How many times as long as `import numba` the import of hotrow may take."""
 COMPILE_MOST = 20.0
 """Seconds that a first session may take, compilation and all."""
-HEAVY = "torch tensorflow keras jax fbgemm_gpu pandas polars pyarrow scipy sklearn rich matplotlib safetensors".split()
-"""What `import hotrow` must not bring in."""
+FILES = {"matplotlib", "pandas", "polars", "pyarrow", "rich", "safetensors", "scipy", "sklearn"}
+FRAMEWORKS = {"fbgemm_gpu", "jax", "keras", "tensorflow", "torch"}
+HEAVY = FILES | FRAMEWORKS
+"""What `import hotrow` must not bring in. (Numba brings SciPy in where it is installed.)"""
 
 IMPORT = """
-import sys, time
+import json, sys, time
 begin = time.perf_counter()
 import {module}
-print([time.perf_counter() - begin, sorted({heavy!r} & sys.modules.keys())])
+print(json.dumps([time.perf_counter() - begin, sorted({heavy!r} & sys.modules.keys())]))
 """
 
 SESSION = """
@@ -61,16 +63,15 @@ def run(sizes: Sizes) -> Iterator[Result]:
 def _imports(sizes: Sizes) -> Iterator[Result]:
     log.info("startup: import")
 
-    def side(module: str) -> harness.Side:
-        code = IMPORT.format(module=module, heavy=set(HEAVY))
-        return lambda i: _child(code)[0]
-
-    medians = harness.race({"import numba": side("numba"), "import hotrow": side("hotrow")}, sizes.rounds, 2)
+    codes = {module: IMPORT.format(module=module, heavy=HEAVY) for module in ("numba", "hotrow")}
+    sides = {f"import {module}": lambda i, code=code: _child(code)[0] for module, code in codes.items()}
+    medians = harness.race(sides, sizes.rounds, 1 if sizes.quick else 3, warm=1)
     most = None if sizes.quick else {"import hotrow": IMPORT_MOST}
-    yield from harness.results("Import", {"in a process of": "its own"}, medians, most=most)
-    heavy = _child(IMPORT.format(module="hotrow", heavy=set(HEAVY)))[1]
-    case = {"which": ", ".join(heavy) or "none"}
-    yield Result("Frameworks and file formats brought in by the import", case, "hotrow", "", len(heavy), most=0)
+    yield from harness.results("Import", {"in": "a new process"}, medians, most=most)
+    brought = {module: set(_child(code)[1]) for module, code in codes.items()}
+    more = brought["hotrow"] - brought["numba"]
+    title = "Frameworks and file formats that the import brings in, beside Numba's own"
+    yield Result(title, {"which": ", ".join(sorted(more)) or "none"}, "import hotrow", "", len(more), most=0)
 
 
 def _sessions(sizes: Sizes) -> Iterator[Result]:
@@ -91,4 +92,4 @@ def _child(code: str, environment: dict[str, str] | None = None) -> list:
     where = Path(__file__).parents[1]
     variables = os.environ | (environment or {})
     done = subprocess.run(command, cwd=where, env=variables, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.replace("'", '"'))
+    return json.loads(done.stdout)

@@ -32,7 +32,7 @@ class Sizes:
     quick: bool = False
 
 
-QUICK = Sizes(2_000, 500, 5_000, 600, 1_000, dims=(16,), rounds=2, steps=2, quick=True)
+QUICK = Sizes(2_000, 500, 5_000, 600, 1_000, dims=(16,), rounds=1, steps=2, quick=True)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import argparse
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date
@@ -108,7 +108,7 @@ def read_packages(lines: Iterable[str]) -> list[Package]:
 
 
 @contextmanager
-def opened(index: str | None) -> Iterator[TextIO]:
+def opened(index: str | None) -> Generator[TextIO]:
     """The lines of the index: a file, standard input for "-", and what apt prints for None."""
     if index == "-":
         yield sys.stdin
@@ -124,9 +124,9 @@ def opened(index: str | None) -> Iterator[TextIO]:
 
 
 def read_origin(release: str) -> Origin:
-    """What a release file says of itself (the text of `InRelease` or `Release`, signed or not).
+    r"""What a release file says of itself (the text of `InRelease` or `Release`, signed or not).
 
-    >>> read_origin("Origin: Debian\\nVersion: 12.1\\nCodename: bookworm\\nDate: Sat, 22 Jul 2023 09:01:02 UTC").date
+    >>> read_origin("Origin: Debian\nVersion: 12.1\nCodename: bookworm\nDate: Sat, 22 Jul 2023 09:01:02 UTC").date
     '2023-07-22'
     """
     told = dict(re.findall(r"^(Origin|Version|Codename|Date): (.*?)\s*$", release, re.MULTILINE))

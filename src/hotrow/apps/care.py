@@ -32,6 +32,7 @@ def inspect(options: argparse.Namespace, output: Output) -> None:
 
 def verify(options: argparse.Namespace, output: Output) -> int:
     """Every byte of every generation against its checksum; exit code 1 if something is wrong."""
+    from hotrow.models import saving
     from hotrow.store import snapshot
 
     problems: list[str] = []
@@ -39,6 +40,8 @@ def verify(options: argparse.Namespace, output: Output) -> int:
     with output.bar("reading", lambda facts: str(facts.get("file", ""))) as progress:
         for path in tables.values():
             problems += snapshot.verify(path, progress=progress)
+    if "items" in tables:
+        problems += saving.verify(Path(options.model))
     output.result({"tables": list(tables), "problems": problems})
     for problem in problems:
         output.errors.print(f"hotrow: {printable(problem)}", markup=False)

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 from hotrow.apps.console import Output, printable
 from hotrow.errors import HotrowError
@@ -52,7 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:  # pyright: ignore[reportPrivateUsage]
+def _add_train(commands: Any, common: argparse.ArgumentParser) -> None:
     train = commands.add_parser(
         "train",
         parents=[common],
@@ -68,6 +69,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser], co
         "--time", metavar="COLUMN", help="hold out each user's last item by this column, not a random 10 %%"
     )
     train.add_argument("--time-format", metavar="FORMAT", help="how times are written, e.g. '%%d/%%m/%%Y %%H:%%M'")
+    train.add_argument("--skip-bad-lines", action="store_true", help="skip and count lines with too few or many fields")
     train.add_argument("--out", default="model", metavar="DIR", help="where to write the model (default: model)")
     train.add_argument("--dim", type=_positive, default=64, metavar="N", help="floats a vector (default: 64)")
     train.add_argument("--loss", default="softmax", choices=["softmax", "cosine", "bpr"], help="default: softmax")
@@ -77,9 +79,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser], co
     train.set_defaults(run=_lazily("hotrow.apps.train", "train"))
 
 
-def _add_questions(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
-) -> None:  # pyright: ignore[reportPrivateUsage]
+def _add_questions(commands: Any, common: argparse.ArgumentParser) -> None:
     several = argparse.ArgumentParser(add_help=False)
     several.add_argument("model", metavar="MODEL", help="the folder that `hotrow train` wrote")
     several.add_argument("-k", type=_positive, default=10, metavar="N", help="how many (default: 10)")
@@ -101,7 +101,7 @@ def _add_questions(
     lookup.set_defaults(run=_lazily("hotrow.apps.questions", "lookup"))
 
 
-def _add_care(commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser) -> None:  # pyright: ignore[reportPrivateUsage]
+def _add_care(commands: Any, common: argparse.ArgumentParser) -> None:
     for name, text in (
         ("inspect", "what a model or a saved table holds: rows, bytes, how it was trained and measured"),
         ("verify", "read every byte of a model or a saved table against its checksums"),
@@ -111,7 +111,7 @@ def _add_care(commands: argparse._SubParsersAction[argparse.ArgumentParser], com
         command.set_defaults(run=_lazily("hotrow.apps.care", name))
 
 
-def _lazily(module: str, name: str):  # noqa: ANN202
+def _lazily(module: str, name: str):
     """A command whose module is imported when it runs, so that `hotrow --help` is quick."""
 
     def run(options: argparse.Namespace, output: Output) -> int | None:

@@ -75,8 +75,7 @@ def as_id(text: str, table: View) -> Any:
 
 
 def _show(output: Output, asked: dict[str, Any], key: str, measure: str, ids: Any, scores: Any) -> None:
-    names = ids.to_pylist() if hasattr(ids, "to_pylist") else ids.tolist()
-    found = [{"id": name, measure: float(score)} for name, score in zip(names, scores.tolist(), strict=True)]
+    found = [{"id": name, measure: score} for name, score in zip(ids, scores, strict=True)]
     output.result(asked | {key: found})
     if not output.as_json:
         output.table("", [key, measure], [(printable(f["id"]), f"{f[measure]:.3f}") for f in found])

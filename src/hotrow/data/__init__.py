@@ -1,4 +1,4 @@
-"""The data that comes with hotrow: the packages of Debian, and what they depend on. docs/data.md says how it is made."""
+"""The data that comes with hotrow: the packages of Debian and what they depend on. See docs/data.md."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ def debian_packages() -> Table:
     >>> packages.schema.metadata[b"origin"]
     b'package index of Debian bookworm'
     """
-    import pyarrow.parquet as pq
+    import pyarrow.parquet
 
+    parquet: Any = pyarrow.parquet
     file = resources.files(__name__).joinpath("debian_packages.parquet")
     with file.open("rb") as opened:  # the package may be in an archive
-        return pq.read_table(opened)
+        return parquet.read_table(opened)
 
 
 def debian_pairs() -> Table:
@@ -32,13 +33,14 @@ def debian_pairs() -> Table:
 
     >>> from hotrow.data import debian_pairs
     >>> pairs = debian_pairs()
-    >>> {"package": "python3-numpy", "dependency": "libopenblas0"} in pairs.to_pylist()
-    False
+    >>> pairs.num_rows, pairs.column_names
+    (274858, ['package', 'dependency'])
     """
-    import pyarrow as pa
+    import pyarrow  # noqa: ICN001, as `pa` is the name that has no types
     import pyarrow.compute
 
-    compute: Any = pyarrow.compute  # its functions are made when it is imported
+    pa: Any = pyarrow
+    compute: Any = pyarrow.compute
     packages = debian_packages().combine_chunks()
     depends = packages["depends"]
     return pa.table(

@@ -42,7 +42,7 @@ def _array_problem(name: str, array: np.ndarray, dtype: str, shape: tuple[int | 
     fits = array.ndim == len(shape) and all(b in (None, a) for a, b in zip(array.shape, shape, strict=True))
     if fits and array.dtype.newbyteorder("=") == np.dtype(dtype):
         return ""
-    return f"{name} is {array.dtype} of shape {array.shape}, expected {dtype} of {shape} (None: any length)"
+    return f"{name} must be {dtype} of shape {shape}, where None is any length; got {array.dtype} of {array.shape}"
 
 
 def index_size_problem(cells: int, rows: int) -> str:

@@ -11,8 +11,8 @@ import stat
 import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +24,7 @@ from hotrow.errors import CorruptError
 CHUNK = 1 << 20
 """Bytes under one checksum: few enough that a mapped file can be checked chunk by chunk as it is used."""
 PIECE = 4 << 20
-"""Bytes moved at a time: all the memory that writing a table takes."""
+"""Bytes moved at a time; two such buffers are all the memory that writing a table takes."""
 
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -64,13 +64,17 @@ def naming(path: Path) -> Generator[None]:
 class Output:
     """A new file that takes bytes in order and keeps their checksums. FileExistsError if the file is there.
 
-    It is durable after `finish`, and not before.
+    It writes behind: while `write` sums some bytes, the ones before go to the disk. So the memory given to `write`
+    may change after the next `write`, and an error may show only there or in `finish`. After `finish` the file is
+    durable, and not before.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
         self._sums: list[int] = []
+        self._behind = ThreadPoolExecutor(1)
+        self._under_way: Future[None] | None = None
         self._handle = os.open(path, _CREATE, 0o666)
 
     def __enter__(self) -> Self:
@@ -82,35 +86,44 @@ class Output:
     def write(self, data: Any) -> int:
         """Append `data`, anything with contiguous bytes. OSError with the path, on a full disk for example."""
         view = memoryview(data).cast("B")
-        self._add(view)
-        with naming(self.path):
-            write_all(self._handle, view)
+        self._sum(view)
+        self._wait()
+        self._under_way = self._behind.submit(write_all, self._handle, view)
         return len(view)
 
-    def _add(self, view: memoryview) -> None:
+    def _sum(self, view: memoryview) -> None:
         for start, stop in _cut(self.size, len(view)):
             if (self.size + start) % CHUNK == 0:
                 self._sums.append(0)
             self._sums[-1] = zlib.crc32(view[start:stop], self._sums[-1])
         self.size += len(view)
 
+    def _wait(self) -> None:
+        under_way, self._under_way = self._under_way, None
+        if under_way:
+            with naming(self.path):
+                under_way.result()
+
     def finish(self) -> None:
         """Return once the disk has it all."""
+        self._wait()
         with naming(self.path):
             os.fsync(self._handle)
 
     def close(self) -> None:
         """Give the handle back; a second call does nothing."""
+        self._behind.shutdown()
         handle, self._handle = self._handle, -1
         if handle >= 0:
             os.close(handle)
 
     @property
     def closed(self) -> bool:
+        """For Arrow, which asks."""
         return self._handle < 0
 
     def flush(self) -> None:
-        """Do nothing, for Arrow, which calls it: there is no buffer."""
+        """Do nothing, for Arrow, which calls it."""
 
     def part(self) -> Part:
         """What the manifest says of the file."""
@@ -135,6 +148,17 @@ def write_all(handle: int, view: memoryview) -> None:
     done = 0
     while done < len(view):
         done += os.write(handle, view[done:])
+    _begin_writing_back(handle, len(view))
+
+
+def _begin_writing_back(handle: int, count: int) -> None:
+    """Have the disk start on what was just written, rather than on everything at the end, in the fsync.
+
+    On Linux, the advice that some pages won't be needed queues the dirty ones among them; elsewhere it may be nothing.
+    """
+    if count >= CHUNK and hasattr(os, "posix_fadvise"):
+        with suppress(OSError):
+            os.posix_fadvise(handle, os.lseek(handle, 0, os.SEEK_CUR) - count, count, os.POSIX_FADV_DONTNEED)
 
 
 def write_durably(path: Path, data: bytes) -> None:
@@ -174,11 +198,10 @@ def open_part(path: Path) -> io.FileIO:
         raise CorruptError(f"{path}: is a symbolic link, and a snapshot has none")
     with reading(path):
         handle = os.open(path, _READ)
-        file = io.FileIO(handle, "rb")
     if not stat.S_ISREG(os.fstat(handle).st_mode):
-        file.close()
+        os.close(handle)
         raise CorruptError(f"{path}: isn't a plain file")
-    return file
+    return io.FileIO(handle, "rb")
 
 
 @contextmanager

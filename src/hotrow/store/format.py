@@ -18,6 +18,7 @@ import math
 import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, cast
 
@@ -69,8 +70,8 @@ class Span:
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], advance: Advance | None = None) -> Part:
     """Write arrays to a new file and return its size and checksums; on return the disk has it.
 
-    An array may be a strided view or a memory map, of any of DTYPES: it passes through a buffer of PIECE bytes.
-    The buffer is also what the checksum is of, so that bytes and checksum agree even if the array changes.
+    An array may be a strided view or a memory map, of any of DTYPES: it passes through two buffers of PIECE bytes.
+    They are also what the checksum is of, so that bytes and checksum agree even if the array changes.
     The widest types come first, for then each array is aligned to its type.
 
     ArgumentError for a dtype or a name that can't be written; OSError with the path from the system.
@@ -116,13 +117,17 @@ def _dtype_name(name: str, array: np.ndarray) -> str:
 
 
 def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
-    """The array's bytes in row order, little-endian, about PIECE at a time: uint8 views of one reused buffer."""
+    """The array's bytes in row order, little-endian, about PIECE at a time: uint8 views of two buffers in turn.
+
+    While the caller writes one piece, the next is laid in the other buffer.
+    """
     if array.size == 0:
         return
     array = array.reshape(1) if array.ndim == 0 else array
     step = max(1, PIECE // (array.nbytes // len(array)))
-    buffer = np.empty((min(step, len(array)), *array.shape[1:]), array.dtype.newbyteorder("<"))
-    for start in range(0, len(array), step):
+    shape = (min(step, len(array)), *array.shape[1:])
+    buffers = cycle([np.empty(shape, array.dtype.newbyteorder("<")) for _ in range(2)])
+    for start, buffer in zip(range(0, len(array), step), buffers, strict=False):
         part = array[start : start + step]
         np.copyto(buffer[: len(part)], part)
         yield buffer[: len(part)].reshape(-1).view(np.uint8)

@@ -9,7 +9,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from hotrow.errors import CorruptError, DataError
+from hotrow.errors import DataError
 from hotrow.store.files import reading, sync_folder
 from hotrow.store.manifest import NAME as MANIFEST
 from hotrow.store.manifest import read_manifest
@@ -45,10 +45,7 @@ def choose(root: Path, number: int | None) -> tuple[int, Path]:
         number = found[-1]
     if number not in found:
         raise DataError(f"{root}: has no generation {number}; it has {', '.join(map(str, found))}")
-    folder = folder_of(root, number)
-    if folder.is_symlink():
-        raise CorruptError(f"{folder}: is a symbolic link, and a snapshot has none")
-    return number, folder
+    return number, folder_of(root, number)
 
 
 def _what_is_there(root: Path) -> str:

@@ -103,6 +103,8 @@ def read_manifest(folder: Path) -> Manifest:
     CorruptError names the file and what is wrong; DataError if it takes a newer hotrow to read it.
     """
     path = folder / NAME
+    if folder.is_symlink():
+        raise CorruptError(f"{folder}: is a symbolic link, and a snapshot has none")
     with open_part(path) as file, reading(path):
         if (size := size_of(file)) > LIMIT:
             raise CorruptError(f"{path}: has {size:,} bytes, more than any manifest; at most {LIMIT:,}")

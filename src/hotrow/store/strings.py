@@ -30,7 +30,7 @@ def write_strings(path: Path, strings: pa.LargeStringArray, advance: Advance | N
     """
     import pyarrow as pa
 
-    batch = pa.record_batch([strings], names=[COLUMN])
+    batch = pa.record_batch([_trimmed(strings)], names=[COLUMN])
     with Output(path) as out:
         sink = pa.PythonFile(out, mode="w")
         with pa.ipc.new_file(sink, batch.schema) as writer:
@@ -39,6 +39,20 @@ def write_strings(path: Path, strings: pa.LargeStringArray, advance: Advance | N
     if advance:
         advance(strings.nbytes)
     return replace(out.part(), at=_places(path))
+
+
+def _trimmed(strings: pa.LargeStringArray) -> pa.LargeStringArray:
+    """The same strings without the text around them: of a slice, Arrow would write its neighbours' too."""
+    import pyarrow as pa
+
+    if len(strings) == 0:
+        return pa.array([], pa.large_string())
+    _, offsets, text = strings.buffers()
+    numbers = np.frombuffer(offsets, np.int64)[strings.offset : strings.offset + len(strings) + 1]
+    first, last = int(numbers[0]), int(numbers[-1])
+    numbers = numbers - first if first else numbers
+    text = text.slice(first, last - first) if text else pa.py_buffer(b"")
+    return pa.LargeStringArray.from_buffers(len(strings), pa.py_buffer(numbers), text)
 
 
 def _places(path: Path) -> dict[str, tuple[int, int]]:

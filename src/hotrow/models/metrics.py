@@ -1,0 +1,94 @@
+"""How good a ranking or a prediction is. Ranking metrics take hits; `hits` finds them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hotrow.errors import ArgumentError
+
+
+def hits(ranked: np.ndarray, users: np.ndarray, items: np.ndarray, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which places of each user's ranking hold a held-out item, and how many of those the user has.
+
+    ranked int (users, k), −1 for none; users, items int (n,): distinct held-out pairs, users numbering the rows of
+    `ranked`; n_items more than any item. → bool (users, k) and int64 (users,).
+
+    >>> import numpy as np
+    >>> hits(np.array([[3, 1]]), np.array([0, 0]), np.array([1, 2]), 4)
+    (array([[False,  True]]), array([2]))
+    """
+    pairs = np.sort(users.astype(np.int64) * n_items + items)
+    wanted = np.arange(len(ranked), dtype=np.int64)[:, None] * n_items + ranked
+    found = np.isin(wanted, pairs) & (ranked >= 0)
+    return found, np.bincount(users, minlength=len(ranked)).astype(np.int64)
+
+
+def recall(found: np.ndarray, held_out: np.ndarray, k: int) -> float:
+    """Recall@K: of each user's held-out items the share among its first k; the mean over users."""
+    return float((found[:, :k].sum(1) / held_out).mean())
+
+
+def hit_rate(found: np.ndarray, k: int) -> float:
+    """HitRate@K: the share of users with at least one held-out item among their first k."""
+    return float(found[:, :k].any(1).mean())
+
+
+def ndcg(found: np.ndarray, held_out: np.ndarray, k: int) -> float:
+    """NDCG@K with gains of 0 and 1 (Järvelin, Kekäläinen 2002); the mean over users.
+
+    Σ 1/log2(place + 1) over the hits, divided by that of a ranking with all the user's held-out items, or k of them,
+    in front.
+    """
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.cumsum(discounts)[np.minimum(held_out, k) - 1]
+    return float(((found[:, :k] * discounts[: found.shape[1]]).sum(1) / ideal).mean())
+
+
+def mrr(found: np.ndarray, k: int) -> float:
+    """Mean reciprocal rank: 1 / the place of the first hit among the first k, 0 without one; the mean over users."""
+    first = np.argmax(found[:, :k], 1)
+    return float(np.where(found[:, :k].any(1), 1 / (first + 1), 0).mean())
+
+
+def auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The area under the ROC curve: how often a positive scores above a negative, ties counting half.
+
+    labels of 0 and 1, scores of any scale, both (n,). Raises ArgumentError unless both labels are there.
+
+    >>> import numpy as np
+    >>> auc(np.array([0, 1, 1, 0]), np.array([0.1, 0.4, 0.35, 0.4]))
+    0.625
+    """
+    positive = _labels(labels, scores)
+    if positive.all() or not positive.any():
+        raise ArgumentError("AUC compares positives with negatives; all labels are the same")
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]  # from 1, the mean one for ties
+    n = int(positive.sum())
+    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(positive) - n)))
+
+
+def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean −log of the probability given to what happened; probabilities are kept 1e-15 from 0 and 1."""
+    positive = _labels(labels, probabilities)
+    p = np.clip(np.asarray(probabilities, np.float64), 1e-15, 1 - 1e-15)
+    return float(-np.where(positive, np.log(p), np.log1p(-p)).mean())
+
+
+def rmse(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """The root of the mean squared error."""
+    error = np.asarray(truth, np.float64) - np.asarray(predicted, np.float64)
+    if not error.size:
+        raise ArgumentError("RMSE of nothing: both arrays are empty")
+    return float(np.sqrt((error * error).mean()))
+
+
+def _labels(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    given = np.asarray(labels)
+    if given.shape != np.shape(scores) or given.ndim != 1 or not given.size:
+        raise ArgumentError(
+            f"expected a label for each score, in one dimension; got {given.shape} and {np.shape(scores)}"
+        )
+    if not np.isin(given, (0, 1)).all():
+        raise ArgumentError("labels must be 0 or 1")
+    return given.astype(bool)
