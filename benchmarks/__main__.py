@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
         kept += results
         if not (given.quick or given.json):
             _write(report.RESULTS / f"{name}.jsonl", report.to_lines(facts, results))
+            report.write_page()
     if given.json:
         _write(given.json, report.to_lines(facts, kept))
     for result in kept:
@@ -43,7 +44,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("names", nargs="*", help=f"which: {', '.join(report.ORDER)}; all if none is named")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether all sides agree, no times to quote")
     parser.add_argument("--rounds", type=int, help="rounds of each side")
-    parser.add_argument("--json", type=Path, metavar="PATH", help="results there, not to benchmarks/results")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="results there, not to benchmarks/results and docs/")
     given = parser.parse_args(arguments)
     for name in given.names:
         if name not in report.ORDER:

@@ -114,11 +114,11 @@ def to_markdown(name: str, facts: dict[str, Any], results: Iterable[Result]) -> 
     return "\n".join(parts)
 
 
-def write_page() -> None:
-    """docs/performance.md from what is in benchmarks/results."""
-    found = [RESULTS / f"{name}.jsonl" for name in ORDER]
+def write_page(results: Path = RESULTS, page: Path = PAGE) -> None:
+    """The page of all that is in the folder of results."""
+    found = [results / f"{name}.jsonl" for name in ORDER]
     sections = [to_markdown(path.stem, *from_lines(path.read_text("utf-8"))) for path in found if path.exists()]
-    PAGE.write_text("\n".join([INTRODUCTION, *sections]), "utf-8")
+    page.write_text("\n".join([INTRODUCTION, *sections]), "utf-8")
 
 
 if __name__ == "__main__":

@@ -58,14 +58,14 @@ def test_training_reports_the_model_beside_popularity(capfd, purchases, tmp_path
     assert set(report["model"]) == set(report["popularity"])
     assert report["model"]["recall@10"] > report["popularity"]["recall@10"]
     assert report["seconds"] > 0
-    assert report["rows"]["read"] == sum(1 for _ in purchases.open()) - 1
+    assert report["rows"]["read"] == purchases.read_text().count("\n") - 1
 
 
 def test_people_see_nulls_kinds_and_metrics(capfd, purchases, tmp_path):
     arguments = ["--user", "customer", "--item", "item", "--epochs", "5", "--out", str(tmp_path / "m")]
     assert main(["train", str(purchases), *arguments]) == 0
     out = capfd.readouterr().out
-    for words in ("customer", "1 null", "int64", "recall@20", "popularity", "held out"):
+    for words in ("customer", "1 in customer", "int64", "recall@20", "popularity", "held out"):
         assert words in out
 
 
@@ -173,7 +173,8 @@ def test_training_again_over_a_model_is_a_new_generation(capfd, purchases, tmp_p
             seed,
         ]
         assert main(["train", str(purchases), *arguments]) == 0
-    assert run_json(capfd, "inspect", tmp_path / "m")["tables"]["items"]["generations"][-1] == 3
+    capfd.readouterr()
+    assert run_json(capfd, "inspect", tmp_path / "m")["tables"]["items"]["generations"] == [2, 3]
 
 
 def test_ctrl_c_leaves_the_model_so_far(purchases, tmp_path):

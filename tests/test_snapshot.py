@@ -867,8 +867,8 @@ def test_missing_folders_above_are_made(tmp_path):
 def test_the_page_shows_a_manifest_as_it_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(manifests, "library", lambda: "hotrow 0.1.0")
     weights = np.array([[0.5, -1.0], [2.0, 0.25]], np.float32)
-    names = {"optimizer": {"name": "sgd", "rate": 0.1}, "initializer": {"name": "zeros"}}
-    config = {"dim": 2, "ids": "uint64", "seed": 0, "steps": 1} | names
+    names = {"optimizer": {"name": "SGD", "learning_rate": 0.1}, "initializer": {"name": "Zeros"}}
+    config = {"dim": 2, "ids": "uint64", "seed": 0, "steps": 1, "aliases": 0} | names
     cells = np.array([0, (3 << 32) | 2, 0, (5 << 32) | 1], np.uint64)
     save(tmp_path, State(config, np.array([7, 2**63], np.uint64), weights, cells))
     assert block("manifest") == (newest(tmp_path) / "manifest.json").read_text("utf-8")

@@ -55,7 +55,8 @@ class Output:
             TaskProgressColumn(),
             TextColumn("{task.fields[facts]}"),
         )
-        with Progress(*columns, TimeRemainingColumn(), console=self.errors, transient=True) as progress:
+        shown = self.errors.is_terminal  # in a file a bar would be an empty line
+        with Progress(*columns, TimeRemainingColumn(), console=self.errors, transient=True, disable=not shown) as progress:
             task = progress.add_task(what, total=None, facts="")
 
             def advance(done: int, total: int, said: dict[str, Any]) -> None:

@@ -37,11 +37,18 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 @dataclass(frozen=True)
 class Layout:
-    """The delimiter of a text file, the names of its columns, and whether they are its first line."""
+    """How a text file is to be taken apart.
+
+    delimiter  between fields
+    columns    their names
+    header     whether the names are the first line
+    blank      empty lines before the first
+    """
 
     delimiter: str
     columns: list[str]
     header: bool
+    blank: int
 
     def __str__(self) -> str:
         named = "the first line is the header" if self.header else "no header, so columns are column1, column2, …"
@@ -62,6 +69,9 @@ def detect(sample: bytes, whole: bool, asked: Sequence[str], source: str) -> Lay
     if not text.strip():
         raise DataError(f"{source} is empty")
     tables = {delimiter: _parse(text, delimiter, whole) for delimiter in _DELIMITERS}
+    blank = next(at for at, line in enumerate(text.splitlines()) if line.strip())
+    tables = {delimiter: rows[blank:] for delimiter, rows in tables.items()}
+    tables = {delimiter: [row for row in rows if row] for delimiter, rows in tables.items()}
     tables = {delimiter: rows for delimiter, rows in tables.items() if rows and len(rows[0]) > 1}
     if not tables:
         first = text.lstrip().splitlines()[0][:80]
@@ -70,7 +80,9 @@ def detect(sample: bytes, whole: bool, asked: Sequence[str], source: str) -> Lay
             "bar or single space between them"
         )
     delimiter = max(tables, key=lambda delimiter: _likeliness(delimiter, tables[delimiter], asked))
-    return _with_header(delimiter, tables[delimiter][0], asked)
+    first = tables[delimiter][0]
+    header = _is_header(first, asked)
+    return Layout(delimiter, first if header else _numbered(first), header, blank)
 
 
 def _decode(sample: bytes, whole: bool, source: str) -> str:
@@ -84,11 +96,11 @@ def _decode(sample: bytes, whole: bool, source: str) -> str:
 
 def _parse(text: str, delimiter: str, whole: bool) -> list[list[str]]:
     """The first lines in fields; nothing if they can't be cut by this delimiter."""
+    rows: list[list[str]] = []
     try:
-        lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        rows = [row for row in islice(lines, _LINES) if row]
-    except csv.Error:  # a field of enormous size
-        return []
+        rows.extend(islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), _LINES))
+    except csv.Error:  # a field of enormous size, within quotes that are never closed perhaps
+        return rows
     return rows if whole or len(rows) < 2 else rows[:-1]  # the last may be cut within quotes
 
 
@@ -100,12 +112,13 @@ def _likeliness(delimiter: str, rows: list[list[str]], asked: Sequence[str]) -> 
     return found, regular, rank, len(first), -_DELIMITERS.index(delimiter)
 
 
-def _with_header(delimiter: str, first: list[str], asked: Sequence[str]) -> Layout:
-    """The names that the first line gives, or `column1` and so on."""
-    numbered = [f"column{i + 1}" for i in range(len(first))]
+def _numbered(first: list[str]) -> list[str]:
+    return [f"column{i + 1}" for i in range(len(first))]
+
+
+def _is_header(first: list[str], asked: Sequence[str]) -> bool:
     if asked and all(position_of(name, first) is not None for name in asked):
-        return Layout(delimiter, first, True)
-    by_number = bool(asked) and all(name in numbered for name in asked)
-    if by_number or any(_VALUE.fullmatch(field.strip()) for field in first):
-        return Layout(delimiter, numbered, False)
-    return Layout(delimiter, first, True)
+        return True
+    if asked and all(name in _numbered(first) for name in asked):
+        return False
+    return not any(_VALUE.fullmatch(field.strip()) for field in first)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +60,17 @@ class Distinct:
         return self._values, np.frombuffer(self._codes, np.int32)
 
 
+def plain(column: Array) -> Array:
+    """The column in a type that Arrow can compute with: views of text and bytes it can't."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        values = plain(column.dictionary)
+        return column if values is column.dictionary else pa.DictionaryArray.from_arrays(column.indices, values)
+    if pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
+        return column.cast(pa.large_string() if pa.types.is_string_view(kind) else pa.large_binary())
+    return column
+
+
 def encode(column: Array) -> tuple[Array, np.ndarray]:
     """A column without nulls as the values that are in it, in the order they are first seen, and their numbers."""
     if pa.types.is_dictionary(column.type):  # it may hold values that no row uses
@@ -80,24 +92,29 @@ def missing(column: Array) -> Array:
 # --- what an id can be -----------------------------------------------------------------------------------------------
 
 
+def check_type(kind: Any, name: str) -> None:
+    """Refuse a column whose type no id can have."""
+    types = pa.types
+    of = kind.value_type if types.is_dictionary(kind) else kind
+    number = types.is_integer(of) or types.is_floating(of) or types.is_decimal(of)
+    if not (number or is_text(of) or types.is_binary(of) or types.is_large_binary(of)):
+        hint = "; write one pair a row" if types.is_nested(of) else ""
+        raise KindError(f"column {name!r} can't be ids: it is {kind}{hint}. Ids are integers or text")
+
+
 def to_ids(values: Array, name: str, row: Callable[[int], int]) -> Array:
-    """Distinct values of a column as ids: int64, uint64 or large_string.
+    """Distinct values of a column whose type `check_type` lets pass as ids: int64, uint64 or large_string.
 
     row: the number of the row in which value i stands, for messages.
     """
     kind, types = values.type, pa.types
-    if is_text(kind):
-        return values.cast(pa.large_string())
     if types.is_integer(kind):
         return values if types.is_uint64(kind) else values.cast(pa.int64())
     if types.is_floating(kind):
         return _whole(values, name, row)
     if types.is_decimal(kind):
         return _decimals(values, name)
-    if types.is_binary(kind) or types.is_large_binary(kind):
-        return _utf8(values, name, row)
-    hint = "; write one pair a row" if types.is_nested(kind) else ""
-    raise KindError(f"column {name!r} can't be ids: it is {kind}{hint}. Ids are integers or text")
+    return values.cast(pa.large_string()) if is_text(kind) else _utf8(values, name, row)
 
 
 def _whole(values: Array, name: str, row: Callable[[int], int]) -> Array:

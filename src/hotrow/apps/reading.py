@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from hotrow.apps.arrow import Array, compute, is_text, pa
-from hotrow.apps.distinct import Distinct, encode, missing, to_ids, to_integers
+from hotrow.apps.distinct import Distinct, check_type, encode, missing, plain, to_ids, to_integers
 from hotrow.apps.naming import assign
 from hotrow.apps.sources import Source, open_sources
 from hotrow.apps.times import Times
@@ -153,6 +153,7 @@ class _Reader:
 
     def _take(self, arrays: list[Array], before: int, source: str) -> None:
         """One piece, of which `before` rows of the source come before."""
+        arrays = [plain(column) for column in arrays]
         absent = [missing(column) for column in arrays]
         for role, nulls in zip(self._columns, absent, strict=True):
             self._nulls[role] += nulls.true_count
@@ -209,6 +210,7 @@ class _IdColumn:
     distinct: Distinct = field(default_factory=Distinct)
 
     def add(self, column: Array, place: _Place) -> None:
+        check_type(column.type, self.name)
         values, codes = encode(column)
         given = str(values.type)
         ids = to_ids(values, self.name, lambda i: place.row(int(np.argmax(codes == i))))

@@ -212,10 +212,10 @@ class TextSource:
                 yield [batch.column(name) for name in names], file.tell() / max(1, self.size)
 
     def _options(self, numbers: list[str], names: list[str], bad: list[str]) -> dict[str, Any]:
-        header = int(self._layout.header)
+        skip = self._layout.blank + self._layout.header
         return {
             "read_options": csv.ReadOptions(
-                column_names=numbers, skip_rows_after_names=header, block_size=_BLOCK, use_threads=False
+                column_names=numbers, skip_rows_after_names=skip, block_size=_BLOCK, use_threads=False
             ),
             "parse_options": csv.ParseOptions(
                 delimiter=self._layout.delimiter, newlines_in_values=True, invalid_row_handler=self._handler(bad)

@@ -88,7 +88,11 @@ class Output:
         view = memoryview(data).cast("B")
         self._sum(view)
         self._wait()
-        self._under_way = self._behind.submit(write_all, self._handle, view)
+        if len(view) < CHUNK:  # a thread would take longer
+            with naming(self.path):
+                write_all(self._handle, view)
+        else:
+            self._under_way = self._behind.submit(write_all, self._handle, view)
         return len(view)
 
     def _sum(self, view: memoryview) -> None:
@@ -249,6 +253,11 @@ def _fill(path: Path, buffer: np.ndarray, chunk: int, advance: Advance | None) -
     """Read the file into `buffer` on two threads (one copies while the other sums) and yield the checksums."""
     step = _step(chunk)
     spans = [(start, min(start + step, len(buffer))) for start in range(0, len(buffer), step)]
+    if len(spans) == 1:  # threads would take longer
+        yield from _fill_piece(path, buffer.data, 0, chunk)
+        if advance:
+            advance(len(buffer))
+        return
     pool = ThreadPoolExecutor(2)
     try:
         jobs = [pool.submit(_fill_piece, path, buffer.data[start:stop], start, chunk) for start, stop in spans]
