@@ -313,6 +313,29 @@ def test_a_reader_that_is_overtaken_by_saves_reads_the_newest(path, monkeypatch)
     assert same(read(path), state(seed=1))
 
 
+def test_a_generation_that_a_save_removes_while_it_is_verified_is_no_damage(path):
+    save(path, state())
+    seeds = iter([1])
+
+    def overtake(done, total, facts):
+        for seed in seeds:
+            save(path, state(seed=seed), keep=1)
+
+    assert verify(path, progress=overtake) == []
+    assert generations(path) == [2]
+
+
+def test_an_error_of_the_progress_is_not_taken_for_one_of_the_file(path):
+    def broken(done, total, facts):
+        raise BrokenPipeError("nobody listens")
+
+    save(path, state())
+    for call in (read, verify, lambda *_, **options: save(path, state(), **options)):
+        with pytest.raises(BrokenPipeError):
+            call(path, progress=broken)
+    assert generations(path) == [1]
+
+
 def test_a_generation_that_cannot_be_removed_is_left_to_the_next_save(path, monkeypatch, caplog):
     save(path, state())
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "hotrow"):

@@ -56,7 +56,9 @@ class Output:
             TextColumn("{task.fields[facts]}"),
         )
         shown = self.errors.is_terminal  # in a file a bar would be an empty line
-        with Progress(*columns, TimeRemainingColumn(), console=self.errors, transient=True, disable=not shown) as progress:
+        with Progress(
+            *columns, TimeRemainingColumn(), console=self.errors, transient=True, disable=not shown
+        ) as progress:
             task = progress.add_task(what, total=None, facts="")
 
             def advance(done: int, total: int, said: dict[str, Any]) -> None:

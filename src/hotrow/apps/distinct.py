@@ -135,9 +135,7 @@ def _decimals(values: Array, name: str) -> Array:
     try:
         return values.cast(pa.int64())
     except pa.ArrowInvalid as error:
-        raise IdError(
-            f"column {name!r} is {values.type}, and not all of it are integers in the range of int64"
-        ) from error
+        raise IdError(f"column {name!r} is {values.type}, and not all of it is whole and in int64") from error
 
 
 def _utf8(values: Array, name: str, row: Callable[[int], int]) -> Array:

@@ -18,12 +18,15 @@ def gather(data, stride, dim, rows, inverse, out, start, stop):
     data float32 (flat), row r at data[r · stride : r · stride + dim]; rows int32 (m,), inverse int32 (n,) → out
     float32 (n, dim).
     """
+    front = np.int64(0)  # distinct ids are numbered as they are first seen: so the next one to be new is known
+    for i in range(start):
+        front = max(front, np.int64(inverse[i]) + 1)
     for i in range(start, stop):
-        if i + AHEAD < stop:
-            ahead = np.int64(rows[inverse[i + AHEAD]]) * stride
-            if ahead >= 0:
-                for c in range(0, dim, LINE):
-                    prefetch(data, ahead + c)
+        while front < min(inverse[i] + AHEAD, len(rows)):
+            ahead = np.int64(rows[front]) * stride
+            for c in range(0, dim, LINE):
+                prefetch(data, ahead + c)
+            front += 1
         o = out[i]
         row = np.int64(rows[inverse[i]])
         if row < 0:

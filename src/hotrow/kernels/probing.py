@@ -12,7 +12,8 @@ import numpy as np
 from hotrow.kernels import jit, prefetch
 
 AHEAD = 24  # keys between asking for a cell and reading it
-HALFWAY = 12  # keys between asking for a row's key and reading it
+HALFWAY = 12  # keys between asking for a row's key, or its weights, and reading it
+LINE = 16  # floats in a cache line
 
 
 @jit
@@ -57,6 +58,57 @@ def find(cells, row_keys, keys, rows, start, stop):
                     break
             c = (c + np.uint64(1)) & mask
         rows[i] = row
+
+
+@jit
+def candidate(cells, key):
+    """The row in the first cell whose tag is the key's, −1 if an empty cell comes before: the one, but for 1 in 2³²."""
+    mask = np.uint64(len(cells) - 1)
+    h = mix(key)
+    c = h & mask
+    for _ in range(len(cells)):
+        cell = cells[c]
+        if cell == np.uint64(0):
+            break
+        if cell >> np.uint64(32) == h >> np.uint64(32):
+            return np.int64(cell & np.uint64(0xFFFFFFFF)) - 1
+        c = (c + np.uint64(1)) & mask
+    return np.int64(-1)
+
+
+@jit
+def fetch(cells, row_keys, keys, data, stride, dim, rows, out, start, stop):
+    """Find the row of each key and copy its weights, in one pass: for ids that are looked up and not stepped.
+
+    cells, row_keys, keys and rows as in `find`; data float32 (flat), row r at data[r · stride : r · stride + dim]
+    → rows int32 (n,), −1 where a key has none, and out float32 (n, dim), zeros there.
+    """
+    mask = np.uint64(len(cells) - 1)
+    for i in range(start - HALFWAY, stop):
+        if i + AHEAD < stop:
+            prefetch(cells, np.int64(mix(keys[i + AHEAD]) & mask))
+        if i + HALFWAY < stop:
+            near = candidate(cells, keys[i + HALFWAY])
+            if near >= len(row_keys):
+                near = np.int64(-1)
+            rows[i + HALFWAY] = near
+            if near >= 0:
+                prefetch(row_keys, near)
+                for c in range(0, dim, LINE):
+                    prefetch(data, near * stride + c)
+        if i < start:
+            continue
+        row = np.int64(rows[i])
+        if row >= 0 and row_keys[row] != keys[i]:
+            find(cells, row_keys, keys, rows, i, i + 1)
+            row = np.int64(rows[i])
+        o = out[i]
+        if row < 0:
+            o[:] = np.float32(0)
+        else:
+            w = data[row * stride : row * stride + dim]
+            for j in range(dim):
+                o[j] = w[j]
 
 
 @jit

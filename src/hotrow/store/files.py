@@ -192,7 +192,11 @@ def make_folders(path: Path) -> None:
         return
     if path.parent != path:
         make_folders(path.parent)
-    os.mkdir(path)
+    try:
+        os.mkdir(path)
+    except FileExistsError:  # perhaps another process has just made it
+        if not path.is_dir():
+            raise
     sync_folder(path.parent)
 
 
@@ -275,7 +279,7 @@ def _step(chunk: int) -> int:
 
 
 def _fill_piece(path: Path, view: memoryview, start: int, chunk: int) -> list[int]:
-    with open_part(path) as file, reading(path):
+    with open_part(path) as file:
         file.seek(start)
         _read_into(file, view, path)
     return [zlib.crc32(view[at : at + chunk]) for at in range(0, len(view), chunk)]
@@ -284,7 +288,8 @@ def _fill_piece(path: Path, view: memoryview, start: int, chunk: int) -> list[in
 def _read_into(file: io.FileIO, view: memoryview, path: Path) -> None:
     done = 0
     while done < len(view):
-        count = file.readinto(view[done:])
+        with reading(path):
+            count = file.readinto(view[done:])
         if not count:
             raise CorruptError(f"{path}: ends while it is being read")
         done += count
@@ -303,7 +308,7 @@ def differences(part: Part, sums: list[int]) -> list[str]:
 def check_part(path: Path, part: Part, advance: Advance | None = None) -> list[str]:
     """What is wrong with a file, read through a buffer of one piece: sentences, or none if it is whole."""
     try:
-        with open_part(path) as file, reading(path):
+        with open_part(path) as file:
             check_size(path, size_of(file), part)
             return [f"{path}: {problem}" for problem in differences(part, list(_sums(file, part, path, advance)))]
     except CorruptError as error:

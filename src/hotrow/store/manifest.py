@@ -78,6 +78,8 @@ def encode(manifest: Manifest) -> bytes:
         raise ArgumentError(f"the table's config can't be written as JSON: {error}; it is {manifest.config}") from error
     files = ",\n".join(json.dumps(_part_to_json(part)) for part in manifest.parts.values())
     start = ("{\n" + ",\n".join(lines) + f',\n"files": [\n{files}\n],\n"sha256": "').encode()
+    if len(start) > LIMIT - _DIGITS - len(_END):
+        raise ArgumentError(f"a manifest of {len(start):,} bytes couldn't be read back; at most {LIMIT:,}")
     return start + hashlib.sha256(start).hexdigest().encode() + _END
 
 
@@ -159,7 +161,7 @@ def _part(entry: Any) -> Part:
     if fields is None or type(fields["name"]) is not str or not known_file(fields["name"]):
         raise MalformedError(f"lists a file that no snapshot has: {entry!s:.200}")
     size, chunk, sums = fields["bytes"], fields["chunk"], naturals(fields["crc32"])
-    if not (natural(size) and natural(chunk) and 1 << 12 <= chunk <= 1 << 30) or sums is None:
+    if not (natural(size) and natural(chunk) and 1 << 12 <= chunk <= 1 << 26) or sums is None:
         raise MalformedError(f"lists {fields['name']} with sizes or checksums that can't be")
     if len(sums) != -(-size // chunk):
         raise MalformedError(f"lists {len(sums)} checksums for {fields['name']}, which has {-(-size // chunk)} chunks")

@@ -251,7 +251,10 @@ def verify(path: StrPath, generation: int | None = None, *, progress: Progress |
     root = Path(path)
     newest, _ = folders.choose(root, generation)
     numbers = folders.whole(root) if generation is None else [newest]
-    return [problem for number in numbers for problem in _problems(root, number, progress)]
+    found = {number: _problems(root, number, progress) for number in numbers}
+    if generation is None:  # a generation that a save has removed meanwhile isn't damaged
+        found = {number: found[number] for number in folders.whole(root) if number in found}
+    return [problem for problems in found.values() for problem in problems]
 
 
 def _problems(root: Path, number: int, progress: Progress | None) -> list[str]:

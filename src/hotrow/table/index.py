@@ -63,6 +63,14 @@ class Index:
         threads.run(probing.find, threads.even(len(keys), _GRAIN), *arrays, rows)
         return rows
 
+    def fetch(self, keys: np.ndarray, data: np.ndarray, stride: int, out: np.ndarray) -> np.ndarray:
+        """As `find`, and the weights of each row, or zeros, to out float32 (n, dim); data is that of `Rows`."""
+        rows = np.empty(len(keys), np.int32)
+        arrays = readonly(self.cells), readonly(self._row_keys.array), readonly(keys), readonly(data)
+        bounds = threads.even(len(keys), _GRAIN // 4)
+        threads.run(probing.fetch, bounds, *arrays, stride, out.shape[1], rows, out)
+        return rows
+
     def insert(self, keys: np.ndarray, rows: np.ndarray) -> None:
         """Give a row to each key whose entry in `rows` is −1, and write it there.
 

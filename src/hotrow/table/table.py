@@ -161,8 +161,9 @@ class Table(View):
         pooling: str | None = None,
     ) -> np.ndarray:
         """As `View.lookup`; with `grow=True`, for training, new ids get their row. Without, nothing changes."""
-        batch = self.find(ids, grow=grow, offsets=offsets, weights=weights, pooling=pooling)
-        return self._lookup(batch, unknown, out)
+        if not grow:
+            return super().lookup(ids, unknown=unknown, out=out, offsets=offsets, weights=weights, pooling=pooling)
+        return self._lookup(self.find(ids, grow=True, offsets=offsets, weights=weights, pooling=pooling), unknown, out)
 
     def update(
         self,

@@ -23,6 +23,7 @@ from hotrow.table.state import State
 from hotrow.table.strings import Strings, Texts
 
 UNKNOWN = ("initial", "zero", "error")
+_NO_ROW = "no row; lookup(ids) gives it its first value, lookup(ids, grow=True) a row"
 
 
 @dataclass(frozen=True)
@@ -166,20 +167,35 @@ class View:
         >>> table.lookup(["lantern", "cup", "mug"], offsets=[0, 1, 3]).shape
         (2, 3)
         """
+        if not isinstance(ids, Batch) and offsets is weights is pooling is None:
+            keys = ids_.to_keys(ids, self.kind)
+            if keys.texts is None:
+                return self._lookup_integers(keys, unknown, out)
         return self._lookup(self._find(ids, offsets, weights, pooling), unknown, out)
 
+    def _lookup_integers(self, keys: ids_.Keys, unknown: str, out: np.ndarray | None) -> np.ndarray:
+        """Found and copied in one pass: whoever only looks need not know which ids are the same."""
+        _check_unknown(unknown)
+        out = self._check_out(out, (*keys.shape, self.dim))
+        flat = out.reshape(-1, self.dim)
+        with self.lock.reading():
+            rows = self._index.fetch(keys.keys, self._rows.data, self._rows.stride, flat)
+        where = np.flatnonzero(rows < 0) if unknown != "zero" and len(rows) and rows.min() < 0 else ()
+        if len(where) and unknown == "error":
+            raise _unknown_error(f"{_namer(keys)(int(where[0]))} (position {where[0]})", len(where) - 1, _NO_ROW)
+        if len(where):
+            flat[where] = self._first_values(keys.keys[where])
+        return out
+
     def _lookup(self, batch: Batch, unknown: str, out: np.ndarray | None) -> np.ndarray:
-        if unknown not in UNKNOWN:
-            raise ArgumentError(f"unknown must be one of {', '.join(map(repr, UNKNOWN))}; got {unknown!r}")
+        _check_unknown(unknown)
         out = self._check_out(out, (*batch.shape, self.dim))
         flat = out.reshape(-1, self.dim)
         with self.lock.reading():
             missing = batch.missing()
             any_missing = bool(missing.any())
             if any_missing and unknown == "error":
-                raise unknown_error(
-                    batch, missing, "no row; lookup(ids) gives it its first value, lookup(ids, grow=True) a row"
-                )
+                raise unknown_error(batch, missing, _NO_ROW)
             if batch.bags is None:
                 self._rows.gather(batch.distinct, batch.inverse, flat)
             elif not any_missing:
@@ -250,8 +266,16 @@ def _namer(keys: ids_.Keys) -> Callable[[int], str]:
     return name
 
 
+def _check_unknown(unknown: str) -> None:
+    if unknown not in UNKNOWN:
+        raise ArgumentError(f"unknown must be one of {', '.join(map(repr, UNKNOWN))}; got {unknown!r}")
+
+
 def unknown_error(batch: Batch, missing: np.ndarray, rest: str) -> UnknownIdError:
     """An error that names the first of the distinct ids that are missing, and says what of it."""
     unknown = np.flatnonzero(missing)
-    others = f", and {len(unknown) - 1} more distinct ids," if len(unknown) > 1 else ""
-    return UnknownIdError(f"id {batch.name(int(unknown[0]))}{others} has {rest}")
+    return _unknown_error(batch.name(int(unknown[0])), len(unknown) - 1, rest)
+
+
+def _unknown_error(first: str, others: int, rest: str) -> UnknownIdError:
+    return UnknownIdError(f"id {first}{f', and {others} more,' if others else ''} has {rest}")
