@@ -6,6 +6,8 @@ What is checked in README.md, its neighbours and docs/, block by block, in a fol
     ```console  each line that begins with `$ hotrow` is run and must end well; what it prints is an example
     ```sh       as console, with the `$` left out
 
+There is one file in the folder from the start, `purchases.parquet`: see `write_purchases`.
+
 A block that isn't to be run says why, in the line above it: `<!-- not run: it trains for an hour -->`. A line of a
 shell block that is no `hotrow` command must be in such a block.
 """
@@ -23,7 +25,9 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 import hotrow
 
@@ -86,6 +90,15 @@ def execute(document: Path, block: Block, names: dict[str, object]) -> None:
             assert done.returncode == 0, f"{document}:{block.line}: {shlex.join(command)}\n{done.stdout}{done.stderr}"
 
 
+def write_purchases(path: Path) -> None:
+    """A shop of two tastes: who buys from one shelf buys more of it. Some customers are unknown."""
+    shelves = [["WHITE METAL LANTERN", "CREAM CANDLE", "GLASS T-LIGHT"], ["RED MUG", "TEA POT", "JAM SPOON"]]
+    bought = [(17850 + who, item) for who in range(20) for item in shelves[who % 2][: 2 + who % 3]]
+    customers = [None, *(who for who, _ in bought)]
+    items = ["RED MUG", *(item for _, item in bought)]
+    parquet.write_table(pa.table({"CustomerID": customers, "Description": items}), path)
+
+
 def test_blocks_are_found_with_their_reasons():
     text = "a\n```python\nx = 1\n```\n\n<!-- not run: no such file -->\n\n```console\n$ hotrow train\nok\n```\n"
     first, second = blocks(text)
@@ -103,6 +116,7 @@ def test_a_command_that_cannot_be_run_here_must_say_so():
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_the_code_of_a_document_runs(document, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    write_purchases(tmp_path / "purchases.parquet")
     names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(document.read_text("utf-8")):
         if block.reason is None:

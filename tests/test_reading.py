@@ -155,7 +155,7 @@ def test_a_quote_that_is_never_closed_is_refused(tmp_path):
         (b"\n \n", "is empty"),
         (b"user\n1\n2\n", "has one column, as its first line is 'user'"),
         (b"user,item\n", "no pairs.*0 rows"),
-        (b"user,item\n,1\n2,\n", "no pairs.*2 rows, 1 nulls in 'user', 1 nulls in 'item'"),
+        (b"user,item\n,1\n2,\n", "no pairs.*2 rows, 1 null in 'user', 1 null in 'item'"),
         (b"user,item\n1,caf\xe9\n", "isn't UTF-8.*iconv"),
         ("user,item\n1,2\n".encode("utf-16"), "UTF-16"),
         (b"\x7fELF\0\0\0\0", "is no text; expected CSV"),
@@ -402,7 +402,7 @@ def test_empty_text_is_null_in_a_text_file_and_an_id_elsewhere(tmp_path):
     assert pairs(columns) == [("a", "x")]
     assert columns.report.nulls == {"user": 3, "item": 2}
     assert (columns.report.rows, columns.report.kept) == (5, 1)
-    assert "4 rows skipped for their nulls: 3 in user, 2 in item" in columns.report.sentences()
+    assert "4 rows skipped for nulls: 3 in user, 2 in item" in columns.report.sentences()
     assert pairs(read(pa.table({"user": [""], "item": ["x"]}))) == [("", "x")]
 
 

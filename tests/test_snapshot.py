@@ -36,6 +36,7 @@ from hotrow.store.checks import cells_problem
 from hotrow.store.files import PIECE
 from hotrow.store.lock import lock
 from hotrow.store.snapshot import generations, open_mapped, read, save, verify
+from hotrow.table.index import cells_of
 from hotrow.table.state import State
 
 TEXTS = ["", "a", "\0", "a\0b", "ä", "漢字", "🦜", "x" * 3000, "\ufeff", "\u0301"]
@@ -46,8 +47,6 @@ def state(n=5, dim=3, *, texts=None, seed=0, slots=(("momentum", 3), ("sum", 1))
     random_ = np.random.default_rng(seed)
     n = len(texts) if texts is not None else n
     matrix = random_.random((n, dim + sum(width for _, width in slots)), np.float32)
-    cells = np.zeros(max(4, 1 << (2 * n).bit_length()), np.uint64)
-    cells[random_.permutation(len(cells))[:n]] = np.arange(1, n + 1, dtype=np.uint64) | np.uint64(0xABC << 32)
     places, column = {}, dim
     for name, width in slots:
         places[name] = matrix[:, column : column + width]
@@ -57,7 +56,7 @@ def state(n=5, dim=3, *, texts=None, seed=0, slots=(("momentum", 3), ("sum", 1))
     config = {"dim": dim, "ids": kind, "seed": seed, "steps": 7, "aliases": 0} | names
     strings = None if texts is None else pa.array(texts, pa.large_string())
     keys = random_.integers(0, 1 << 64, n, dtype=np.uint64)
-    return State(config, keys, matrix[:, :dim], cells, places, strings)
+    return State(config, keys, matrix[:, :dim], cells_of(keys), places, strings)
 
 
 def same(a: State, b: State, *, slots: bool = True) -> bool:
@@ -390,7 +389,7 @@ def impossible():
     yield "cells must be", replace(good, cells=good.cells.astype(np.uint32))
     yield "power of two", replace(good, cells=good.cells[:-1])
     yield "power of two", replace(good, cells=good.cells[:0])
-    yield "don't fit", replace(good, cells=good.cells[:4])
+    yield "don't fit", replace(good, cells=np.zeros(8, np.uint64))
     yield "slot sum must be", replace(good, slots={"sum": good.keys})
     yield "letters, digits", replace(good, slots={"../sum": good.weights})
     yield "ids are strings, and there are none", replace(words, strings=None)
@@ -741,19 +740,25 @@ def test_a_snapshot_may_be_reached_by_a_link(saved, tmp_path):
     assert save(tmp_path / "link", given) == 2
 
 
-CELLS = {
-    "a row twice": ([1, 1, 3, 0, 0, 0, 0, 0], "3 cells point to 2 different rows"),
-    "a row beyond": ([1, 2, 4, 0, 0, 0, 0, 0], "points to row 3"),
-    "a tag without a row": ([1, 2, 3 << 32, 0, 0, 0, 0, 0], "or to none"),
-    "a row missing": ([1, 2, 0, 0, 0, 0, 0, 0], "2 cells"),
-    "a row too many": ([1, 2, 3, 3, 0, 0, 0, 0], "4 cells"),
+NUMBERS = {  # the second half of a bucket, as 32-bit numbers
+    "a row twice": ([1, 1, 3, 0, 0, 0], "3 cells point to 2 different rows"),
+    "a row beyond": ([1, 2, 4, 0, 0, 0], "points to row 3"),
+    "a row missing": ([1, 2, 0, 0, 0, 0], "2 cells"),
+    "a row too many": ([1, 2, 3, 3, 0, 0], "4 cells"),
+    "a hole": ([1, 0, 2, 3, 0, 0], "from the left"),
+    "something behind": ([1, 2, 3, 0, 0, 9], "behind its cells"),
 }
 
 
-@pytest.mark.parametrize("name", CELLS)
+def bucket(numbers):
+    """The words of an index of one bucket."""
+    return np.concatenate([np.arange(5, dtype=np.uint64), np.array(numbers, np.uint32).view(np.uint64)])
+
+
+@pytest.mark.parametrize("name", NUMBERS)
 def test_an_index_that_is_none_is_refused_even_if_it_is_what_was_written(path, name):
-    cells, reason = CELLS[name]
-    save(path, replace(state(3), cells=np.array(cells, np.uint64)))
+    numbers, reason = NUMBERS[name]
+    save(path, replace(state(3), cells=bucket(numbers)))
     with pytest.raises(CorruptError, match=rf"index\.safetensors: .*{reason}"):
         read(path)
     assert reason in verify(path)[0]
@@ -761,11 +766,10 @@ def test_an_index_that_is_none_is_refused_even_if_it_is_what_was_written(path, n
 
 def test_an_index_is_checked_piece_by_piece():
     n = 300_000
-    cells = np.zeros(1 << 20, np.uint64)
-    cells[np.random.default_rng(0).permutation(1 << 20)[:n]] = np.arange(1, n + 1, dtype=np.uint64)
+    cells = cells_of(np.random.default_rng(0).permutation(n).astype(np.uint64))
     assert cells_problem(cells, n) == ""
     assert cells_problem(cells, n + 1)
-    cells[-1] = n + 1
+    cells[-3] = n + 1
     assert cells_problem(cells, n)
 
 
@@ -892,8 +896,8 @@ def test_the_page_shows_a_manifest_as_it_is_written(tmp_path, monkeypatch):
     weights = np.array([[0.5, -1.0], [2.0, 0.25]], np.float32)
     names = {"optimizer": {"name": "SGD", "learning_rate": 0.1}, "initializer": {"name": "Zeros"}}
     config = {"dim": 2, "ids": "uint64", "seed": 0, "steps": 1, "aliases": 0} | names
-    cells = np.array([0, (3 << 32) | 2, 0, (5 << 32) | 1], np.uint64)
-    save(tmp_path, State(config, np.array([7, 2**63], np.uint64), weights, cells))
+    keys = np.array([7, 2**63], np.uint64)
+    save(tmp_path, State(config, keys, weights, cells_of(keys)))
     assert block("manifest") == (newest(tmp_path) / "manifest.json").read_text("utf-8")
 
 

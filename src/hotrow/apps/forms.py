@@ -1,4 +1,4 @@
-"""Texts in a form, as microseconds since 1970: ISO 8601, days and months in any order, and the formats of strptime.
+"""Texts in a form, as microseconds since 1970: ISO 8601, day and month in either order, and the formats of strptime.
 
     "2010-12-31T08:26:00+01:00"    ISO 8601
     "31/12/2010 8:26"              %d/%m/%Y, which a time of day may follow
@@ -20,13 +20,13 @@ from hotrow.apps.arrow import Array, compute, pa
 _FIELDS = {
     "%Y": r"(?P<Y>[0-9]{4})",
     "%y": r"(?P<y>[0-9]{2})",
-    "%m": r"(?P<m>[0-9]{1,2})",
-    "%d": r"(?P<d>[0-9]{1,2})",
-    "%H": r"(?P<H>[0-9]{1,2})",
-    "%M": r"(?P<M>[0-9]{1,2})",
-    "%S": r"(?P<S>[0-9]{1,2})",
+    "%m": r"(?P<m>1[0-2]|0?[1-9])",
+    "%d": r"(?P<d>3[01]|[12][0-9]|0?[1-9])",
+    "%H": r"(?P<H>2[0-3]|[01]?[0-9])",
+    "%M": r"(?P<M>[0-5]?[0-9])",
+    "%S": r"(?P<S>[0-5]?[0-9])",
     "%f": r"(?P<f>[0-9]{1,6})",
-    "%I": r"(?P<H>[0-9]{1,2})",
+    "%I": r"(?P<H>1[0-2]|0?[1-9])",
     "%p": r"(?P<p>[AaPp])[Mm]",
 }
 _SECONDS = r"(?::(?P<S>[0-9]{2})(?:[.,](?P<f>[0-9]{1,9}))?)?"
@@ -36,7 +36,7 @@ _ISO = (
     r"^(?P<Y>[0-9]{4})[-/.](?P<m>[0-9]{1,2})[-/.](?P<d>[0-9]{1,2})"
     rf"(?:[Tt ](?P<H>[0-9]{{2}}):(?P<M>[0-9]{{2}}){_SECONDS}{_ZONE})?$"
 )
-_ORDERS = ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%d{0}%m{0}%y", "%m{0}%d{0}%y", "%y{0}%m{0}%d")
+_ORDERS = ("%d{0}%m{0}%Y", "%m{0}%d{0}%Y", "%d{0}%m{0}%y", "%m{0}%d{0}%y")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def parse_iso(texts: Array) -> Parsed:
 
 
 def parse_day_and_month(texts: Array, sign: str) -> list[Parsed]:
-    """Every order of day, month and year, with `sign` between them; a time of day may follow, 8:26:59.5 or 8:26 PM."""
+    """Day or month first, the year last, `sign` between them; a time of day may follow, 8:26:59.5 or 8:26 PM."""
     forms = [order.format(sign) for order in _ORDERS]
     return [_parse(texts, f"^{_pattern(form)}{_CLOCK}$", form) for form in forms]
 

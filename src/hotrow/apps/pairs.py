@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hotrow.apps.arrow import Array
-from hotrow.apps.reading import Progress, Report, read_columns
+from hotrow.apps.reading import Progress, Report, counted, read_columns
 from hotrow.apps.sources import TableSource
 
 _SHARE = 10  # one in so many is held out
@@ -52,11 +52,14 @@ class Split:
     def sentences(self) -> list[str]:
         """The counts for people, a line each."""
         how = "the last pair of each user that has two or more" if self.by_time else "a random tenth"
-        lines = [f"{len(self.train_user):,} pairs to train on, {len(self.test_user):,} held out: {how}"]
+        lines = [f"{counted(len(self.train_user), 'pair')} to train on, {len(self.test_user):,} held out: {how}"]
         if self.repeated:
-            lines.insert(0, f"{self.repeated:,} rows repeat a pair, which counts once, at its first time")
+            lines.insert(
+                0, f"{counted(self.repeated, 'row')} skipped: the pair is in another, and counts at its first time"
+            )
         if self.unreachable:
-            lines.append(f"{self.unreachable:,} held-out pairs can't be found: their item is in no training pair")
+            pairs = counted(self.unreachable, "held-out pair")
+            lines.append(f"{pairs} that nothing can find: the item is in no training pair")
         return lines
 
 
@@ -69,20 +72,9 @@ class Dataset:
     split: Split
     report: Report
 
-    @property
-    def name(self) -> str:
-        """What was read: the file, or the first of several."""
-        return self.report.sources[0]
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many rows there were, and what became of them."""
-        read = {"read": self.report.rows, "nulls": self.report.rows - self.report.kept}
-        return read | self.split.counts() | {"users": len(self.users), "items": len(self.items)}
-
     def sentences(self) -> list[str]:
         """What was read and what was made of it, a line each."""
-        ids = f"{len(self.users):,} users, {len(self.items):,} items"
+        ids = f"{counted(len(self.users), 'user')}, {counted(len(self.items), 'item')}"
         return [*self.report.sentences(), ids, *self.split.sentences()]
 
 
@@ -101,7 +93,7 @@ def load_pairs(
 
     >>> from hotrow.apps.pairs import load_pairs
     >>> load_pairs().sentences()[-1]
-    '... held-out pairs can't be found: their item is in no training pair'
+    '... held-out pairs that nothing can find: the item is in no training pair'
     """
     if path is None:
         from hotrow.data import debian_pairs

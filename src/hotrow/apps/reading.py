@@ -80,12 +80,12 @@ class Report:
         """The report for people, a line each."""
         first, *others = self.sources
         more = f" and {len(others)} more" if others else ""
-        lines = [f"{first}{more} ({self.form}): {self.rows:,} rows"]
+        lines = [f"{first}{more} ({self.form}): {counted(self.rows, 'row')}"]
         if self.bad_lines:
-            lines.append(f"{self.bad_lines:,} lines skipped: they haven't as many fields as there are columns")
+            lines.append(f"{counted(self.bad_lines, 'line')} skipped that hasn't as many fields as there are columns")
         if self.kept < self.rows:
             nulls = ", ".join(f"{count:,} in {name}" for name, count in self.nulls.items() if count)
-            lines.append(f"{self.rows - self.kept:,} rows skipped for their nulls: {nulls}")
+            lines.append(f"{counted(self.rows - self.kept, 'row')} skipped for nulls: {nulls}")
         for role, column in self.columns.items():
             lines.append(f"{role}: {column.name}, {column.kind}{', ' if column.why else ''}{column.why}")
         return lines
@@ -99,6 +99,15 @@ class Columns:
     item: Ids
     time: np.ndarray | None
     report: Report
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "row"), counted(2000, "row")
+    ('1 row', '2,000 rows')
+    """
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def read_columns(
@@ -172,8 +181,11 @@ class _Reader:
     def finish(self) -> Columns:
         bad_lines = sum(source.bad_lines for source in self._sources)
         if not self._kept:
-            nulls = ", ".join(f"{self._nulls[role]:,} nulls in {self._columns[role].name!r}" for role in self._columns)
-            raise DataError(f"there are no pairs in {self._sources[0].name}: {self._rows:,} rows, {nulls}")
+            nulls = (
+                f"{counted(self._nulls[role], 'null')} in {column.name!r}" for role, column in self._columns.items()
+            )
+            rows = counted(self._rows, "row")
+            raise DataError(f"there are no pairs in {self._sources[0].name}: {rows}, {', '.join(nulls)}")
         found: dict[str, Any] = {}
         made: dict[str, Column] = {}
         for role, column in self._columns.items():
@@ -226,7 +238,7 @@ class _IdColumn:
             values, odd = to_integers(values)
             why = f"as {odd}" if odd else "as every value is an integer as one writes it"
         elif pa.types.is_int64(values.type) and self.given.startswith(("double", "float", "halffloat", "decimal")):
-            nullable = f"; its {nulls:,} nulls may be why it isn't one of integers" if nulls else ""
+            nullable = f"; its {counted(nulls, 'null')} may be why it has floats" if nulls else ""
             why = f"as every value of the {self.given} column is whole{nullable}"
         kind = "string" if is_text(values.type) else str(values.type)
         return Ids(values, codes), Column(self.name, kind, why)

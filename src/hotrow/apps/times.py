@@ -195,7 +195,7 @@ def _check_same(texts: Array, name: str, one: Parsed, other: Parsed) -> None:
 
 def _unparsable(texts: Array, name: str, tried: list[Parsed]) -> str:
     """What to say of texts that no form fits: the first that is odd by the form that fits most."""
-    best = max(tried, key=lambda parsed: int(parsed.fits.sum()))
+    best = max(tried, key=lambda parsed: (int(parsed.fits.sum()), bool(parsed.fits[0])))
     text = texts[int(np.argmin(best.fits))].as_py()[:80]
     if not best.fits.any():
         return f"time column {name!r} isn't in a form that is known; its first value is {text!r}: {_WAY_OUT}"

@@ -1,18 +1,21 @@
-"""The hash index: open addressing with linear probing over 64-bit keys.
+"""The hash index: buckets of five cells, each bucket one cache line, probed one after the other.
 
-A cell is one uint64: the high half is a tag (the high half of the key's hash), the low half is row + 1, and 0 is an
-empty cell. The whole key stands at its row in `row_keys`; the tag spares nearly every look at a key that isn't ours.
+A cell is a key and its row. A bucket is eight words of 64 bits: five keys, then five row numbers + 1 of 32 bits (0: an
+empty cell), then 32 bits that are 0. The cells of a bucket fill up from the left; a key that finds its bucket full goes
+to the next one. At most four fifths of all cells are in use, so a look-up waits for memory about once.
 
-    cells     [ 0 | tag,2 | tag,1 | 0 | … ]        8 bytes a cell, a power of two of them, at most 3/4 in use
-    row_keys  [ key of row 0 | key of row 1 | … ]  8 bytes a row
+    word        0    1    2    3    4      5          6          7
+    bucket   [ key  key   0    0    0  |  1+r 1+r  |  0   0   |  0   – ]
 """
 
 import numpy as np
 
 from hotrow.kernels import jit, prefetch
 
-AHEAD = 24  # keys between asking for a cell and reading it
-HALFWAY = 12  # keys between asking for a row's key, or its weights, and reading it
+CELLS = 5  # in a bucket
+WORDS = 8  # of a bucket
+AHEAD = 24  # keys between asking for a bucket and reading it
+HALFWAY = 10  # keys between asking for a row and copying it
 LINE = 16  # floats in a cache line
 
 
@@ -26,82 +29,69 @@ def mix(key):
 
 
 @jit
-def find(cells, row_keys, keys, rows, start, stop):
-    """Write the row of each key, −1 where it has none.
-
-    cells uint64 (power of two,), row_keys uint64 (any,), keys uint64 (n,) → rows int32 (n,).
-
-        keys [7, 9, 7]  →  rows [0, -1, 0]
-    """
-    mask = np.uint64(len(cells) - 1)
-    low = np.uint64(0xFFFFFFFF)
-    for i in range(start, stop):
-        if i + AHEAD < stop:
-            prefetch(cells, np.int64(mix(keys[i + AHEAD]) & mask))
-        if i + HALFWAY < stop:
-            near = cells[mix(keys[i + HALFWAY]) & mask] & low
-            if near != np.uint64(0):
-                prefetch(row_keys, np.int64(near) - 1)
-        key = keys[i]
-        h = mix(key)
-        tag = h >> np.uint64(32)
-        c = h & mask
-        row = np.int64(-1)
-        for _ in range(len(cells)):  # a file mapped unread may be full, or name rows that it doesn't have
-            cell = cells[c]
-            if cell == np.uint64(0):
-                break
-            if cell >> np.uint64(32) == tag:
-                candidate = np.int64(cell & low) - 1
-                if candidate < len(row_keys) and row_keys[candidate] == key:
-                    row = candidate
-                    break
-            c = (c + np.uint64(1)) & mask
-        rows[i] = row
+def home(key, mask):
+    """The bucket where a key is looked for first."""
+    return np.int64(mix(key) & np.uint64(mask))
 
 
 @jit
-def candidate(cells, key):
-    """The row in the first cell whose tag is the key's, −1 if an empty cell comes before: the one, but for 1 in 2³²."""
-    mask = np.uint64(len(cells) - 1)
-    h = mix(key)
-    c = h & mask
-    for _ in range(len(cells)):
-        cell = cells[c]
-        if cell == np.uint64(0):
-            break
-        if cell >> np.uint64(32) == h >> np.uint64(32):
-            return np.int64(cell & np.uint64(0xFFFFFFFF)) - 1
-        c = (c + np.uint64(1)) & mask
+def probe(cells, rows, mask, key, n_rows):
+    """The row of a key, or −1. rows is `cells` as uint32.
+
+    What a file holds may be mapped unread: it may have no empty cell, or rows from n_rows on, which count as none.
+    """
+    bucket = home(key, mask)
+    for _ in range(mask + 1):
+        at = bucket * WORDS
+        cell = CELLS
+        for c in range(CELLS - 1, -1, -1):  # without a branch; the first that fits, for empty cells look like key 0
+            if cells[at + c] == key:
+                cell = c
+        place = 2 * at + 2 * CELLS
+        if cell < CELLS and rows[place + cell] != 0:
+            row = np.int64(rows[place + cell]) - 1
+            return row if row < n_rows else np.int64(-1)
+        if rows[place + CELLS - 1] == 0:
+            return np.int64(-1)
+        bucket = (bucket + 1) & mask
     return np.int64(-1)
 
 
 @jit
-def fetch(cells, row_keys, keys, data, stride, dim, rows, out, start, stop):
+def find(cells, n_rows, keys, rows, start, stop):
+    """Write the row of each key, −1 where it has none: keys uint64 (n,) → rows int32 (n,).
+
+        keys [7, 9, 7]  →  rows [0, -1, 0]
+    """
+    mask = len(cells) // WORDS - 1
+    numbers = cells.view(np.uint32)
+    for i in range(start, stop):
+        if i + AHEAD < stop:
+            prefetch(cells, home(keys[i + AHEAD], mask) * WORDS)
+        rows[i] = probe(cells, numbers, mask, keys[i], n_rows)
+
+
+@jit
+def fetch(cells, n_rows, keys, data, stride, dim, rows, out, start, stop):
     """Find the row of each key and copy its weights, in one pass: for ids that are looked up and not stepped.
 
-    cells, row_keys, keys and rows as in `find`; data float32 (flat), row r at data[r · stride : r · stride + dim]
-    → rows int32 (n,), −1 where a key has none, and out float32 (n, dim), zeros there.
+    data float32 (flat), row r at data[r · stride : r · stride + dim] → rows int32 (n,), −1 where a key has none, and out
+    float32 (n, dim), zeros there.
     """
-    mask = np.uint64(len(cells) - 1)
+    mask = len(cells) // WORDS - 1
+    numbers = cells.view(np.uint32)
     for i in range(start - HALFWAY, stop):
         if i + AHEAD < stop:
-            prefetch(cells, np.int64(mix(keys[i + AHEAD]) & mask))
+            prefetch(cells, home(keys[i + AHEAD], mask) * WORDS)
         if i + HALFWAY < stop:
-            near = candidate(cells, keys[i + HALFWAY])
-            if near >= len(row_keys):
-                near = np.int64(-1)
-            rows[i + HALFWAY] = near
-            if near >= 0:
-                prefetch(row_keys, near)
+            row = probe(cells, numbers, mask, keys[i + HALFWAY], n_rows)
+            rows[i + HALFWAY] = row
+            if row >= 0:
                 for c in range(0, dim, LINE):
-                    prefetch(data, near * stride + c)
+                    prefetch(data, row * stride + c)
         if i < start:
             continue
         row = np.int64(rows[i])
-        if row >= 0 and row_keys[row] != keys[i]:
-            find(cells, row_keys, keys, rows, i, i + 1)
-            row = np.int64(rows[i])
         o = out[i]
         if row < 0:
             o[:] = np.float32(0)
@@ -112,16 +102,30 @@ def fetch(cells, row_keys, keys, data, stride, dim, rows, out, start, stop):
 
 
 @jit
+def place(cells, numbers, mask, key, number):
+    """Put a key that isn't there into the first empty cell from its home on. number: its row + 1."""
+    bucket = home(key, mask)
+    while numbers[2 * WORDS * bucket + 3 * CELLS - 1] != 0:
+        bucket = (bucket + 1) & mask
+    cell = 0
+    while numbers[2 * WORDS * bucket + 2 * CELLS + cell] != 0:
+        cell += 1
+    cells[WORDS * bucket + cell] = key
+    numbers[2 * WORDS * bucket + 2 * CELLS + cell] = number
+
+
+@jit
 def insert(cells, row_keys, keys, rows, free, n_free, n_rows):
     """Give a row to each key whose `rows` entry is −1; return the number of rows ever used and of free rows left.
 
     The keys that have no row must be distinct and absent. Rows come from `free` (last first), then from `n_rows` up.
-    cells uint64, row_keys uint64, rows int32 (n,), free int32: all written. The caller has made room.
+    cells uint64, row_keys uint64 (the key of each row), rows int32 (n,): all written. The caller has made room.
     """
-    mask = np.uint64(len(cells) - 1)
+    mask = len(cells) // WORDS - 1
+    numbers = cells.view(np.uint32)
     for i in range(len(keys)):
-        if i + HALFWAY < len(keys):
-            prefetch(cells, np.int64(mix(keys[i + HALFWAY]) & mask))
+        if i + AHEAD < len(keys):
+            prefetch(cells, home(keys[i + AHEAD], mask) * WORDS)
         if rows[i] >= 0:
             continue
         if n_free > 0:
@@ -130,71 +134,90 @@ def insert(cells, row_keys, keys, rows, free, n_free, n_rows):
         else:
             row = np.int64(n_rows)
             n_rows += 1
-        h = mix(keys[i])
-        c = h & mask
-        while cells[c] != np.uint64(0):
-            c = (c + np.uint64(1)) & mask
-        cells[c] = ((h >> np.uint64(32)) << np.uint64(32)) | np.uint64(row + 1)
+        place(cells, numbers, mask, keys[i], np.uint32(row + 1))
         row_keys[row] = keys[i]
         rows[i] = row
     return n_rows, n_free
 
 
 @jit
-def fill(cells, keys, rows, start, stop):
-    """Enter `keys[start:stop]` into cells that don't hold them, key i at row `rows[i]` (−1: leave it out)."""
-    mask = np.uint64(len(cells) - 1)
-    for i in range(start, stop):
-        if i + HALFWAY < stop:
-            prefetch(cells, np.int64(mix(keys[i + HALFWAY]) & mask))
-        if rows[i] < 0:
-            continue
-        h = mix(keys[i])
-        c = h & mask
-        while cells[c] != np.uint64(0):
-            c = (c + np.uint64(1)) & mask
-        cells[c] = ((h >> np.uint64(32)) << np.uint64(32)) | np.uint64(rows[i] + 1)
+def refill(cells, old_cells, start, stop):
+    """Put the entries of the buckets start to stop of `old_cells` into larger `cells`."""
+    mask = len(cells) // WORDS - 1
+    numbers, old_numbers = cells.view(np.uint32), old_cells.view(np.uint32)
+    near = AHEAD // CELLS
+    for bucket in range(start, stop):
+        if bucket + near < stop:
+            for cell in range(CELLS):
+                prefetch(cells, home(old_cells[WORDS * (bucket + near) + cell], mask) * WORDS)
+        for cell in range(CELLS):
+            number = old_numbers[2 * WORDS * bucket + 2 * CELLS + cell]
+            if number == 0:
+                break
+            place(cells, numbers, mask, old_cells[WORDS * bucket + cell], number)
 
 
 @jit
-def refill(cells, old_cells, row_keys, start, stop):
-    """Move the entries of `old_cells[start:stop]` into larger `cells`."""
-    mask = np.uint64(len(cells) - 1)
-    low = np.uint64(0xFFFFFFFF)
+def fill(cells, keys, start, stop):
+    """Enter `keys[start:stop]`, key i at row i, into cells that hold none of them."""
+    mask = len(cells) // WORDS - 1
+    numbers = cells.view(np.uint32)
     for i in range(start, stop):
-        if i + AHEAD < stop and old_cells[i + AHEAD] != np.uint64(0):
-            prefetch(row_keys, np.int64(old_cells[i + AHEAD] & low) - 1)
-        if i + HALFWAY < stop and old_cells[i + HALFWAY] != np.uint64(0):
-            prefetch(cells, np.int64(mix(row_keys[np.int64(old_cells[i + HALFWAY] & low) - 1]) & mask))
-        cell = old_cells[i]
-        if cell == np.uint64(0):
-            continue
-        c = mix(row_keys[np.int64(cell & low) - 1]) & mask
-        while cells[c] != np.uint64(0):
-            c = (c + np.uint64(1)) & mask
-        cells[c] = cell
+        if i + AHEAD < stop:
+            prefetch(cells, home(keys[i + AHEAD], mask) * WORDS)
+        place(cells, numbers, mask, keys[i], np.uint32(i + 1))
 
 
 @jit
-def erase(cells, row_keys, keys):
-    """Take keys out, closing each gap by moving later cells of the same run back: no tombstones, no slow decay.
+def erase(cells, keys):
+    """Take out keys that are there. No tombstones, no slow decay: what was pushed on from a full bucket moves back.
 
-    [a a b . ] − first a  →  [a b . . ]
+        buckets [a b c d e] [f . . . .], f at home in the first, − b  →  [a f c d e] [. . . . .]
     """
-    mask = np.uint64(len(cells) - 1)
-    low = np.uint64(0xFFFFFFFF)
+    mask = len(cells) // WORDS - 1
+    numbers = cells.view(np.uint32)
     for i in range(len(keys)):
-        c = mix(keys[i]) & mask
-        while cells[c] != np.uint64(0) and row_keys[np.int64(cells[c] & low) - 1] != keys[i]:
-            c = (c + np.uint64(1)) & mask
-        if cells[c] == np.uint64(0):
-            continue
-        gap = c
-        c = (c + np.uint64(1)) & mask
-        while cells[c] != np.uint64(0):
-            home = mix(row_keys[np.int64(cells[c] & low) - 1]) & mask
-            if ((c - home) & mask) >= ((c - gap) & mask):  # its home isn't beyond the gap
-                cells[gap] = cells[c]
-                gap = c
-            c = (c + np.uint64(1)) & mask
-        cells[gap] = np.uint64(0)
+        bucket = home(keys[i], mask)
+        cell = 0
+        while cells[WORDS * bucket + cell] != keys[i] or numbers[2 * WORDS * bucket + 2 * CELLS + cell] == 0:
+            cell += 1
+            if cell == CELLS:
+                cell = 0
+                bucket = (bucket + 1) & mask
+        while True:
+            last = CELLS - 1
+            while numbers[2 * WORDS * bucket + 2 * CELLS + last] == 0:
+                last -= 1
+            if last < CELLS - 1:  # it wasn't full: nothing was pushed on from here
+                move(cells, numbers, bucket, last, bucket, cell)
+                break
+            # The bucket was full: the first later entry that may stand here takes the place.
+            other = bucket
+            found = False
+            while not found and numbers[2 * WORDS * other + 3 * CELLS - 1] != 0:
+                other = (other + 1) & mask
+                for c in range(CELLS):
+                    if numbers[2 * WORDS * other + 2 * CELLS + c] == 0:
+                        break
+                    away = (other - home(cells[WORDS * other + c], mask)) & mask
+                    if away >= ((other - bucket) & mask):
+                        cells[WORDS * bucket + cell] = cells[WORDS * other + c]
+                        numbers[2 * WORDS * bucket + 2 * CELLS + cell] = numbers[2 * WORDS * other + 2 * CELLS + c]
+                        bucket, cell = other, c
+                        found = True
+                        break
+            if not found:
+                move(cells, numbers, bucket, last, bucket, cell)
+                break
+
+
+@jit
+def move(cells, numbers, bucket, cell, to_bucket, to_cell):
+    """Move an entry over another place, and empty its own."""
+    a, b = 2 * WORDS * bucket + 2 * CELLS + cell, 2 * WORDS * to_bucket + 2 * CELLS + to_cell
+    key, number = cells[WORDS * bucket + cell], numbers[a]
+    cells[WORDS * bucket + cell] = np.uint64(0)
+    numbers[a] = np.uint32(0)
+    if a != b:
+        cells[WORDS * to_bucket + to_cell] = key
+        numbers[b] = number

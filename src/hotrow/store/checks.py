@@ -15,10 +15,12 @@ from hotrow.table.state import State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_ROWS = (1 << 32) - 2
-"""A cell holds row + 1 in 32 bits."""
-_ROW = np.uint64(0xFFFFFFFF)
-_CELLS_AT_ONCE = 1 << 18
+MAX_ROWS = (1 << 31) - 2
+"""A cell holds row + 1 in 32 bits, and a table knows rows as int32."""
+WORDS = 8
+"""uint64 in a bucket of the index: five keys, then five numbers of 32 bits, row + 1 or 0, then 32 bits of 0."""
+CELLS = 5
+_BUCKETS_AT_ONCE = 1 << 16
 _KINDS = (None, "int64", "uint64", "string")
 
 
@@ -45,12 +47,13 @@ def _array_problem(name: str, array: np.ndarray, dtype: str, shape: tuple[int | 
     return f"{name} must be {dtype} of shape {shape}, where None is any length; got {array.dtype} of {array.shape}"
 
 
-def index_size_problem(cells: int, rows: int) -> str:
-    """What is wrong with the number of cells, or "". One is always empty: a search for an unknown key ends there."""
-    if cells < 1 or cells & (cells - 1):
-        return f"the index has {cells:,} cells, expected a power of two"
-    if rows >= cells or rows > MAX_ROWS:
-        return f"{rows:,} rows don't fit an index of {cells:,} cells, or are more than {MAX_ROWS:,}"
+def index_size_problem(words: int, rows: int) -> str:
+    """What is wrong with the size of the index, or "". A cell is always empty: a search for an unknown key ends there."""
+    buckets = words // WORDS
+    if words < WORDS or words & (words - 1):
+        return f"the index has {words:,} words, expected {WORDS} times a power of two"
+    if rows >= CELLS * buckets or rows > MAX_ROWS:
+        return f"{rows:,} rows don't fit an index of {buckets:,} buckets, or are more than {MAX_ROWS:,}"
     return ""
 
 
@@ -105,17 +108,20 @@ def _strings_problem(state: State) -> str:
 def cells_problem(cells: np.ndarray, rows: int) -> str:
     """What is wrong with the index, or "": each of `rows` rows must stand in just one cell.
 
-    cells  uint64 (c,), `(tag << 32) | (row + 1)` or 0
+    cells  uint64 (8 · buckets,), see WORDS
     """
     seen = np.zeros(rows, np.bool_)
-    count = 0
-    for start in range(0, len(cells), _CELLS_AT_ONCE):
-        part = cells[start : start + _CELLS_AT_ONCE]
-        numbers = (part[part != 0] & _ROW).astype(np.int64)
-        if len(numbers) and not 1 <= numbers.min() <= numbers.max() <= rows:
-            return f"a cell from {start:,} on points to row {numbers.max() - 1:,} or to none; there are {rows:,} rows"
+    count, buckets = 0, cells.reshape(-1, WORDS)
+    for start in range(0, len(buckets), _BUCKETS_AT_ONCE):
+        halves = buckets[start : start + _BUCKETS_AT_ONCE, CELLS:].astype("<u8").view("<u4")
+        numbers = halves[:, :CELLS]
+        if halves[:, CELLS:].any() or ((numbers[:, :-1] == 0) & (numbers[:, 1:] != 0)).any():
+            return f"a bucket from {start:,} on isn't filled from the left, or has something behind its cells"
+        numbers = numbers[numbers != 0].astype(np.int64)
+        if len(numbers) and numbers.max() > rows:
+            return f"a cell of bucket {start:,} or later points to row {numbers.max() - 1:,}; there are {rows:,} rows"
         seen[numbers - 1] = True
         count += len(numbers)
     if count != rows or not seen.all():
-        return f"{count:,} cells point to {int(seen.sum()):,} different rows; expected {rows:,} of each"
+        return f"{count:,} cells point to {int(seen.sum()):,} different rows; there are {rows:,} rows"
     return ""

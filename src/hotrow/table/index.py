@@ -9,19 +9,21 @@ from hotrow.kernels import probing, readonly, threads
 from hotrow.table.memory import Growable
 
 MOST_ROWS = 2**31 - 2
-_SMALLEST = 64  # cells
+_FEWEST = 8  # buckets
+_MOST_A_BUCKET = 4  # on average, of its five cells
 _GRAIN = 8192  # keys that are worth a thread
 
 
 class Index:
     """Which row a key has. Rows are numbered from 0 up; rows of erased keys are given out again, the latest first.
 
-    row_keys[r] is the key of row r. `cells` and the order of their use are told in `kernels/probing.py`.
+    row_keys[r] is the key of row r. How `cells` are laid out is told in `kernels/probing.py`.
     """
 
     def __init__(self) -> None:
-        self.cells = np.zeros(_SMALLEST, np.uint64)
-        self._row_keys = Growable(np.uint64, MOST_ROWS)
+        self.cells = _empty(0)
+        self._row_keys: Growable | None = Growable(np.uint64, MOST_ROWS)
+        self._fixed_keys = np.zeros(0, np.uint64)
         self._free = np.zeros(0, np.int32)
         self._n_free = 0
         self.n_rows = 0
@@ -30,8 +32,11 @@ class Index:
     def over(cls, cells: np.ndarray, row_keys: np.ndarray, *, writable: bool) -> Index:
         """The index that these arrays are: copied to be grown, or as they are (memory maps) to be read."""
         index = cls.__new__(cls)
-        index.cells = cells.copy() if writable else cells
-        index._row_keys = Growable.holding(row_keys, MOST_ROWS) if writable else _Fixed(row_keys)
+        index.cells, index._row_keys, index._fixed_keys = cells, None, row_keys
+        if writable:
+            index.cells = _zeros(len(cells))
+            index.cells[:] = cells
+            index._row_keys = Growable.holding(row_keys, MOST_ROWS)
         index._free = np.zeros(0, np.int32)
         index._n_free = 0
         index.n_rows = len(row_keys)
@@ -43,7 +48,11 @@ class Index:
     @property
     def row_keys(self) -> np.ndarray:
         """uint64 (n_rows,): a view; the keys of free rows in it mean nothing."""
-        return self._row_keys.array[: self.n_rows]
+        return self._fixed_keys if self._row_keys is None else self._row_keys.array[: self.n_rows]
+
+    def room(self) -> int:
+        """How many keys the cells would hold if all were used; they are at most four fifths full."""
+        return probing.CELLS * len(self.cells) // probing.WORDS
 
     def rows(self) -> np.ndarray:
         """The rows in use, ascending: int32 (len(self),)."""
@@ -59,14 +68,15 @@ class Index:
     def find(self, keys: np.ndarray) -> np.ndarray:
         """The row of each key, −1 where it has none: uint64 (n,) → int32 (n,)."""
         rows = np.empty(len(keys), np.int32)
-        arrays = readonly(self.cells), readonly(self._row_keys.array), readonly(keys)
-        threads.run(probing.find, threads.even(len(keys), _GRAIN), *arrays, rows)
+        threads.run(
+            probing.find, threads.even(len(keys), _GRAIN), readonly(self.cells), self.n_rows, readonly(keys), rows
+        )
         return rows
 
     def fetch(self, keys: np.ndarray, data: np.ndarray, stride: int, out: np.ndarray) -> np.ndarray:
         """As `find`, and the weights of each row, or zeros, to out float32 (n, dim); data is that of `Rows`."""
         rows = np.empty(len(keys), np.int32)
-        arrays = readonly(self.cells), readonly(self._row_keys.array), readonly(keys), readonly(data)
+        arrays = readonly(self.cells), self.n_rows, readonly(keys), readonly(data)
         bounds = threads.even(len(keys), _GRAIN // 4)
         threads.run(probing.fetch, bounds, *arrays, stride, out.shape[1], rows, out)
         return rows
@@ -76,6 +86,7 @@ class Index:
 
         Those keys must be distinct and absent. Raises ArgumentError, with nothing changed, beyond 2³¹ − 2 rows.
         """
+        assert self._row_keys is not None
         new = int(np.count_nonzero(rows < 0))
         if len(self) + new > MOST_ROWS:
             raise ArgumentError(
@@ -89,36 +100,37 @@ class Index:
 
     def erase(self, keys: np.ndarray, rows: np.ndarray) -> None:
         """Forget keys that are there, all distinct, and free their rows."""
-        probing.erase(self.cells, readonly(self._row_keys.array), readonly(keys))
+        assert self._row_keys is not None
+        probing.erase(self.cells, readonly(keys))
         self._free = np.concatenate([self._free[: self._n_free], rows.astype(np.int32)])
         self._n_free = len(self._free)
         self._row_keys.array[rows] = 0
 
     def _make_room(self, n: int) -> None:
-        if 4 * n <= 3 * len(self.cells):
+        if n * probing.WORDS <= _MOST_A_BUCKET * len(self.cells):
             return
-        cells = np.zeros(cells_for(n), np.uint64)
-        probing.refill(cells, readonly(self.cells), readonly(self._row_keys.array), 0, len(self.cells))
+        cells = _empty(n)
+        probing.refill(cells, readonly(self.cells), 0, len(self.cells) // probing.WORDS)
         self.cells = cells
 
 
-class _Fixed:
-    """A read-only array where a Growable is expected."""
+def _zeros(words: int) -> np.ndarray:
+    """Empty cells that begin with a page, and so with a cache line."""
+    cells = Growable(np.uint64, words)
+    cells.ensure(words)
+    return cells.array[:words]
 
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
 
-
-def cells_for(n: int) -> int:
-    """How many cells hold `n` keys at three quarters full or less: a power of two."""
-    size = _SMALLEST
-    while 3 * size < 4 * n:
-        size *= 2
-    return size
+def _empty(n: int) -> np.ndarray:
+    """Empty cells for n keys: a power of two of buckets."""
+    buckets = _FEWEST
+    while _MOST_A_BUCKET * buckets < n:
+        buckets *= 2
+    return _zeros(buckets * probing.WORDS)
 
 
 def cells_of(row_keys: np.ndarray) -> np.ndarray:
     """A fresh index over `row_keys` (uint64 (n,), distinct), key i at row i."""
-    cells = np.zeros(cells_for(len(row_keys)), np.uint64)
-    probing.fill(cells, readonly(row_keys), readonly(np.arange(len(row_keys), dtype=np.int32)), 0, len(row_keys))
+    cells = _empty(len(row_keys))
+    probing.fill(cells, readonly(row_keys), 0, len(row_keys))
     return cells

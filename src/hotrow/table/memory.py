@@ -8,7 +8,7 @@ import sys
 import numpy as np
 
 _RESERVE = 1 << 42  # bytes of address space a table asks for at most; it costs nothing until it is touched
-_SMALLEST = 1 << 30  # below this a reservation is no use: grow by copying
+_SMALLEST = 1 << 12  # below this a reservation is no use: grow by copying
 _HUGE = 1 << 21  # from this size on huge pages save more in address look-ups than they round up
 
 

@@ -18,7 +18,7 @@ class State:
     keys     uint64 (n,)        the key of each row (an int64 id is its two's complement)
     weights  float32 (n, dim)   may be a strided view of live rows, or a memory map
     slots    name → float32 (n, width)   the optimizer's arrays, same remarks
-    cells    uint64 (power of two,)      the hash index over `keys`, rows as in these arrays
+    cells    uint64 (8 · power of two,)  the hash index over `keys`, rows as in these arrays
     strings  LargeStringArray (n,) of the original ids, or None where ids are integers
     """
 

@@ -277,7 +277,7 @@ class Table(View):
                 parts["strings"] = self._strings.nbytes + 16 * n
             facts = {"ids": self.kind, "rows": rows, "dim": self.dim, "optimizer": optimizers.to_config(self.optimizer)}
             total = sum(parts.values())
-            load = rows / len(self._index.cells)
+            load = rows / self._index.room()
             return facts | {
                 "steps": self._steps,
                 "bytes": total,
