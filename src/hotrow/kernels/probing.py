@@ -75,8 +75,8 @@ def find(cells, n_rows, keys, rows, start, stop):
 def fetch(cells, n_rows, keys, data, stride, dim, rows, out, start, stop):
     """Find the row of each key and copy its weights, in one pass: for ids that are looked up and not stepped.
 
-    data float32 (flat), row r at data[r · stride : r · stride + dim] → rows int32 (n,), −1 where a key has none, and out
-    float32 (n, dim), zeros there.
+    data float32 (flat), row r at data[r · stride : r · stride + dim] → rows int32 (n,), −1 where a key has none, and
+    out float32 (n, dim), zeros there.
     """
     mask = len(cells) // WORDS - 1
     numbers = cells.view(np.uint32)

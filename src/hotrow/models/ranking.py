@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from hotrow.kernels import ranking, readonly, threads
 
-_BLOCK = 1 << 23  # scores in a block: 32 MB, used again
+_BLOCK = 1 << 22  # scores in a block: 16 MB, used again
 
 
 @dataclass(frozen=True)
 class Known:
-    """Pairs that happened, by user: those of user u are items[starts[u]:starts[u + 1]], ascending.
+    """Pairs that happened, by user: those of user u are items[starts[u]:starts[u + 1]].
 
     starts int64 (users + 1,), items int32 (n,).
     """
@@ -24,11 +26,15 @@ class Known:
 
     @classmethod
     def of(cls, users: np.ndarray, items: np.ndarray, n_users: int) -> Known:
-        """From distinct pairs in any order."""
-        order = np.lexsort((items, users))
+        """From pairs that are ordered by user."""
         starts = np.zeros(n_users + 1, np.int64)
         np.cumsum(np.bincount(users, minlength=n_users), out=starts[1:])
-        return cls(starts, np.ascontiguousarray(items[order], np.int32))
+        return cls(starts, np.ascontiguousarray(items, np.int32))
+
+    @classmethod
+    def nothing(cls, n_users: int) -> Known:
+        """No pair at all."""
+        return cls(np.zeros(n_users + 1, np.int64), np.zeros(0, np.int32))
 
 
 def rank(
@@ -38,24 +44,31 @@ def rank(
 
     user_factors float32 (n, d), row i that of user users[i] of `known`; item_factors float32 (items, d)
     → items int32 (n, k), −1 where a user has fewer left, and scores float32 (n, k).
+
+    Scores are made and read a block of users at a time; users × items floats are never there together.
     """
     n, count = len(user_factors), len(item_factors)
     best, values = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
     step = max(1, min(n, _BLOCK // max(1, count)))
     scores = np.empty((step, count), np.float32)
-    transposed = np.ascontiguousarray(item_factors.T)
+    users = readonly(np.ascontiguousarray(users, np.int64))
     arrays = readonly(known.starts), readonly(known.items)
     for start in range(0, n, step):
         stop = min(n, start + step)
         block = scores[: stop - start]
         with blas_threads():
-            np.matmul(user_factors[start:stop], transposed, out=block)
-        part = readonly(np.ascontiguousarray(users[start:stop], np.int64))
+            np.matmul(user_factors[start:stop], item_factors.T, out=block)
         bounds = threads.even(len(block), 16)
-        threads.run(ranking.top, bounds, block, part, *arrays, best[start:stop], values[start:stop])
+        threads.run(ranking.top, bounds, block, users[start:stop], *arrays, best[start:stop], values[start:stop])
     return best, values
 
 
-def blas_threads() -> threadpool_limits:
+def blas_threads() -> Any:
     """BLAS on as many threads as kernels use: two busy pools on the same cores slow each other down many times."""
-    return threadpool_limits(threads.get_threads(), "blas")
+    return _libraries().limit(limits=threads.get_threads(), user_api="blas")
+
+
+@cache
+def _libraries() -> ThreadpoolController:
+    """Looked for once: it takes longer than ranking for one user."""
+    return ThreadpoolController()

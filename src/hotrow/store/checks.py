@@ -48,7 +48,7 @@ def _array_problem(name: str, array: np.ndarray, dtype: str, shape: tuple[int | 
 
 
 def index_size_problem(words: int, rows: int) -> str:
-    """What is wrong with the size of the index, or "". A cell is always empty: a search for an unknown key ends there."""
+    """What is wrong with the size of the index, or "". Some cell is empty: a search for an unknown key ends there."""
     buckets = words // WORDS
     if words < WORDS or words & (words - 1):
         return f"the index has {words:,} words, expected {WORDS} times a power of two"

@@ -180,11 +180,12 @@ class View:
         flat = out.reshape(-1, self.dim)
         with self.lock.reading():
             rows = self._index.fetch(keys.keys, self._rows.data, self._rows.stride, flat)
-        where = np.flatnonzero(rows < 0) if unknown != "zero" and len(rows) and rows.min() < 0 else ()
-        if len(where) and unknown == "error":
+        if unknown == "zero" or not len(rows) or rows.min() >= 0:
+            return out
+        where = np.flatnonzero(rows < 0)
+        if unknown == "error":
             raise _unknown_error(f"{_namer(keys)(int(where[0]))} (position {where[0]})", len(where) - 1, _NO_ROW)
-        if len(where):
-            flat[where] = self._first_values(keys.keys[where])
+        flat[where] = self._first_values(keys.keys[where])
         return out
 
     def _lookup(self, batch: Batch, unknown: str, out: np.ndarray | None) -> np.ndarray:

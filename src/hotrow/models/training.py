@@ -1,0 +1,175 @@
+"""One fit: pairs in a random order, cut into batches, and a step of both tables for each."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from hotrow.errors import ArgumentError
+from hotrow.kernels import ranking as kernels
+from hotrow.kernels import readonly
+from hotrow.models.losses import Block, Cells, Loss
+from hotrow.models.ranking import Known
+from hotrow.table.batch import Batch
+from hotrow.table.table import Table
+
+Progress = Callable[[int, int, dict[str, Any]], None]
+TOGETHER = 8  # pairs of a user that are put in one batch: each row of scores then serves several
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers that a fit goes by; see `Retrieval`."""
+
+    epochs: int
+    batch_size: int
+    negatives: int
+    learning_rate: float
+    l2: float
+
+
+@dataclass(frozen=True)
+class Side:
+    """The users, or the items, of a fit: a table, and a Batch of it in which the rows of the fit have a place.
+
+    place int32 (rows of the table,): where in the batch a row is; read only at rows that the batch has.
+    """
+
+    table: Table
+    batch: Batch
+    place: np.ndarray
+
+    @classmethod
+    def of(cls, table: Table, batch: Batch) -> Side:
+        if len(batch) and int(batch.distinct.max()) >= len(table):
+            raise ArgumentError("ids of this model's tables were forgotten, and it goes by row: fit a new model")
+        place = np.empty(len(table), np.int32)  # not filled: it costs what the batch has of it
+        place[batch.distinct] = batch.first
+        return cls(table, batch, place)
+
+    def rows(self, rows: np.ndarray) -> tuple[Batch, np.ndarray]:
+        """The batch of these rows, and their vectors, float32 (n, dim)."""
+        batch = self.batch.take(self.place[rows])
+        return batch, self.table.lookup(batch)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Distinct pairs, as rows of the two tables, ordered by user: int64 (n,), int64 (n,)."""
+
+    users: np.ndarray
+    items: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+
+class Trainer:
+    """Steps of the two tables. `known`: the pairs of earlier fits, which are no negatives."""
+
+    def __init__(
+        self, loss: Loss, plan: Plan, users: Side, items: Side, pairs: Pairs, known: Known, random: np.random.Generator
+    ) -> None:
+        self.loss, self.plan, self.users, self.items = loss, plan, users, items
+        self.pairs, self.known, self.random = pairs, known, random
+        self.log_q = self._log_q()
+        self.column_of = np.full(len(items.table), -1, np.int32)
+        self.cells = np.empty((2, 1 << 16), np.int32)
+        self.scratch: dict[str, np.ndarray] = {}
+
+    def _log_q(self) -> np.ndarray:
+        """Log of the chance that an item is among a step's candidates, by a pair or drawn: float32 (items,)."""
+        count, size = len(self.items.table), min(self.plan.batch_size, len(self.pairs))
+        share = np.bincount(self.pairs.items, minlength=count) / len(self.pairs)
+        left_out = size * np.log1p(-np.minimum(share, 1 - 1e-9)) + self.plan.negatives * math.log1p(-1 / (count + 1))
+        return np.log(-np.expm1(np.minimum(left_out, -1e-9))).astype(np.float32)
+
+    def run(self, progress: Progress | None) -> None:
+        """All epochs. The learning rate falls to 0 along half a cosine (Loshchilov, Hutter 2017)."""
+        steps = self.plan.epochs * -(-len(self.pairs) // self.plan.batch_size)
+        started, step, pairs, recent = perf_counter(), 0, 0, 0.0
+        for epoch in range(self.plan.epochs):
+            for chosen in self._batches():
+                rate = self.plan.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+                loss = self.step(chosen, rate)
+                step, pairs = step + 1, pairs + len(chosen)
+                recent = loss if step == 1 else 0.98 * recent + 0.02 * loss
+                if progress is not None:
+                    speed = pairs / (perf_counter() - started)
+                    progress(step, steps, {"loss": recent, "pairs_per_second": speed, "epoch": epoch + 1})
+
+    def _batches(self) -> Iterator[np.ndarray]:
+        """All pairs once, in a random order, but up to TOGETHER of a user side by side."""
+        n = len(self.pairs)
+        shuffled = self.random.permutation(n)
+        order = shuffled[np.argsort(self.pairs.users[shuffled], kind="stable")]
+        user = self.pairs.users[order]
+        first = np.flatnonzero(np.r_[True, user[1:] != user[:-1]])
+        number = np.arange(n) - np.repeat(first, np.diff(np.r_[first, n]))
+        group = np.cumsum(number % TOGETHER == 0) - 1
+        order = order[np.argsort(self.random.permutation(group[-1] + 1)[group], kind="stable")]
+        for start in range(0, n, self.plan.batch_size):
+            yield order[start : start + self.plan.batch_size]
+
+    def step(self, chosen: np.ndarray, rate: float) -> float:
+        """One step on these pairs; returns their mean loss."""
+        users, row = np.unique(self.pairs.users[chosen], return_inverse=True)
+        drawn = self.random.integers(0, len(self.items.table), self.plan.negatives)
+        items = np.unique(np.concatenate([self.pairs.items[chosen], drawn]))
+        self.column_of[items] = np.arange(len(items), dtype=np.int32)
+        user_batch, user_vectors = self.users.rows(users)
+        item_batch, item_vectors = self.items.rows(items)
+        block = Block(
+            users=user_vectors,
+            items=np.ascontiguousarray(item_vectors[:, :-1]),
+            bias=np.ascontiguousarray(item_vectors[:, -1]),
+            pairs=(row, self.column_of[self.pairs.items[chosen]]),
+            known=self._known_cells(users),
+            log_q=self.log_q[items],
+            drawn=self.column_of[drawn],
+            random=self.random,
+            scratch=self.scratch,
+        )
+        loss, g_users, g_items, g_bias = self.loss.gradients(block)
+        self.column_of[items] = -1
+        g_both = np.column_stack([g_items, g_bias])
+        if self.plan.l2:
+            g_users += np.float32(self.plan.l2) * user_vectors
+            g_both += np.float32(self.plan.l2) * item_vectors
+        with ctrl_c_waits():
+            self.users.table.update(user_batch, g_users, learning_rate=rate)
+            self.items.table.update(item_batch, g_both, learning_rate=rate)
+        return loss
+
+    def _known_cells(self, users: np.ndarray) -> Cells:
+        most = int((self.known.starts[users + 1] - self.known.starts[users]).sum())
+        if most > self.cells.shape[1]:
+            self.cells = np.empty((2, 2 * most), np.int32)
+        arrays = readonly(users), readonly(self.known.starts), readonly(self.known.items), readonly(self.column_of)
+        count = kernels.cells(*arrays, self.cells[0], self.cells[1])
+        return self.cells[0, :count], self.cells[1, :count]
+
+
+@contextmanager
+def ctrl_c_waits() -> Generator[None]:
+    """Put Ctrl-C off to the end of the block, which belongs together; a second one does the same."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    pressed: list[tuple[int, Any]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if pressed:
+        handler(*pressed[-1])
