@@ -89,22 +89,22 @@ class Retrieval:
         counts once. Ctrl-C raises KeyboardInterrupt between two steps: the model is what the steps so far made of it,
         and all pairs are known. Raises what `Table.find` raises for ids, and ArgumentError, with nothing changed.
         """
-        given = self._check(pairs)
+        users, items = self._check(pairs)
         if epochs is not None and (isinstance(epochs, bool) or epochs < 1):
             raise ArgumentError(f"epochs must be a whole number from 1 on; got {epochs!r}")
         with blas_threads():
             with ctrl_c_waits():
-                trainer = self._begin(*given, epochs)
+                trainer = self._begin(users, items, epochs)
             if trainer is not None:
                 trainer.run(progress)
         return self
 
-    def _check(self, pairs: Any) -> tuple[Any, ...]:
+    def _check(self, pairs: Any) -> tuple[Any, Any]:
         """What would be refused is refused now, before a row is made."""
         user_ids, item_ids = columns(pairs)
         users, items = self.users.find(user_ids), self.items.find(item_ids)
         check_lengths(len(users), len(items))
-        return tuple(ids if found.missing().any() else found for ids, found in ((user_ids, users), (item_ids, items)))
+        return _unless_found(user_ids, users), _unless_found(item_ids, items)
 
     def _begin(self, user_ids: Any, item_ids: Any, epochs: int | None) -> Trainer | None:
         """Rows for new ids, where they start, and the pairs remembered."""
@@ -281,3 +281,8 @@ def _strange(table: Table, batch: Batch) -> str:
         if alike:
             message += f"; there are {', '.join(map(repr, alike))}"
     return message
+
+
+def _unless_found(ids: Any, batch: Batch) -> Any:
+    """The batch, which needn't be found again, or the ids, some of which have no row yet."""
+    return ids if batch.missing().any() else batch

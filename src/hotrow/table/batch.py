@@ -177,6 +177,7 @@ class Batch:
 
     @property
     def rows(self) -> np.ndarray:
+        """Each id's row, −1 for one that had none: int32 (n,)."""
         return self.distinct[self.inverse]
 
     def __len__(self) -> int:
