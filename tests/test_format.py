@@ -166,6 +166,13 @@ def test_a_system_that_takes_few_bytes_at_a_time_gets_them_all(tmp_path, monkeyp
     assert np.array_equal(read_arrays(tmp_path / "a", EXPECTED, part)["keys"], KEYS)
 
 
+def test_a_file_is_replaced_in_one_step_whatever_an_earlier_try_left(tmp_path):
+    (tmp_path / "model.json").write_bytes(b"old")
+    (tmp_path / "model.json.tmp").write_bytes(b"half")
+    files.write_durably(tmp_path / "model.json", b"new")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("model.json", b"new")]
+
+
 # --- what is refused -------------------------------------------------------------------------------------------------
 
 LONG = 1 << 40

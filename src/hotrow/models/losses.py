@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from hotrow.errors import ArgumentError
+from hotrow.kernels import threads
 
 Cells = tuple[np.ndarray, np.ndarray]
 Gradients = tuple[float, np.ndarray, np.ndarray, np.ndarray]
@@ -29,15 +30,14 @@ Gradients = tuple[float, np.ndarray, np.ndarray, np.ndarray]
 class Block:
     """Vectors of one step, and what is known of their cells.
 
-    users    float32 (r, dim)       distinct users
-    items    float32 (c, dim)       the candidates: the distinct items of the pairs, and those drawn
-    bias     float32 (c,)           the items' biases
-    pairs    int (b,), int (b,)     row and column of each pair, distinct
-    known    int (m,), int (m,)     cells of other pairs that are known to have happened
-    log_q    float32 (c,)           log of the chance that an item is among the candidates
-    drawn    int (n,)               columns of the items drawn, as often as they were
-    random   numpy Generator
-    scratch  float32 buffers by name, used again from step to step
+    users   float32 (r, dim)       distinct users
+    items   float32 (c, dim)       the candidates: the distinct items of the pairs, and those drawn
+    bias    float32 (c,)           the items' biases
+    pairs   int (b,), int (b,)     row and column of each pair: distinct, rows ascending
+    known   int (m,), int (m,)     cells of other pairs that are known to have happened, rows ascending
+    log_q   float32 (c,)           log of the chance that an item is among the candidates
+    drawn   int (n,)               columns of the items drawn, as often as they were
+    scores  float32 (r, c)         overwritten: a fresh array a step would cost more than its arithmetic
     """
 
     users: np.ndarray
@@ -47,16 +47,42 @@ class Block:
     known: Cells
     log_q: np.ndarray
     drawn: np.ndarray
-    random: np.random.Generator
-    scratch: dict[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    scores: np.ndarray
 
-    def buffer(self, name: str, *shape: int) -> np.ndarray:
-        """Scratch of this shape; a fresh 32 MB array a step would cost more than its arithmetic."""
-        size = math.prod(shape)
-        have = self.scratch.get(name)
-        if have is None or have.size < size:
-            have = self.scratch[name] = np.empty(size + size // 4, np.float32)
-        return have[:size].reshape(shape)
+
+@dataclass(frozen=True)
+class Part:
+    """The scores of some users of a block, and which of their cells are what, as there.
+
+    count   how many pairs the block has in all
+    before  how many of them come before those of the part
+    """
+
+    scores: np.ndarray
+    pairs: Cells
+    known: Cells
+    log_q: np.ndarray
+    drawn: np.ndarray
+    count: int
+    before: int
+
+    @classmethod
+    def of(cls, block: Block, start: int, stop: int) -> Part:
+        """That of the users from `start` to `stop`."""
+        pairs, known = (_between(cells, start, stop) for cells in (block.pairs, block.known))
+        before = int(np.searchsorted(block.pairs[0], start))
+        return cls(block.scores[start:stop], pairs, known, block.log_q, block.drawn, len(block.pairs[0]), before)
+
+    def per_user(self, values: np.ndarray) -> np.ndarray:
+        """A number for each pair, added up by user, for the mean over all pairs: float32 (users, 1)."""
+        sums = np.bincount(self.pairs[0], values, len(self.scores))
+        return (sums / self.count).astype(np.float32)[:, None]
+
+
+def _between(cells: Cells, start: int, stop: int) -> Cells:
+    row, column = cells
+    first, last = np.searchsorted(row, (start, stop))
+    return row[first:last] - start, column[first:last]
 
 
 @dataclass(frozen=True)
@@ -78,29 +104,50 @@ class Loss:
         """The same loss, with what was left open decided by the size of the data."""
         return self
 
-    def derive(self, scores: np.ndarray, block: Block) -> float:
-        """The mean loss of the pairs; `scores` (r, c) is overwritten with its derivatives."""
+    def derive(self, part: Part) -> float:
+        """What the part's pairs add to the mean loss; the scores are overwritten with its derivatives."""
         raise NotImplementedError
 
     def gradients(self, block: Block) -> Gradients:
-        """Mean loss, and its gradients: float32 users (r, dim), items (c, dim) and biases (c,)."""
+        """Mean loss, and its gradients: float32 users (r, dim), items (c, dim) and biases (c,).
+
+        Slices are the same for any number of threads, so the results are too.
+        """
         scale = np.float32(self.scale)
         users, user_norms = self._scored(block.users)
         items, item_norms = self._scored(block.items)
-        scores = block.buffer("scores", len(users), len(items))
-        np.matmul(users * scale, items.T, out=scores)
-        if self.biased:
-            scores += block.bias
-        loss = self.derive(scores, block)
-        g_users = np.matmul(scores, items) * scale
-        g_items = np.matmul(scores.T, users) * scale
-        if self.normalized:
-            _before_normalizing(g_users, users, user_norms)
-            _before_normalizing(g_items, items, item_norms)
-        return loss, g_users, g_items, scores.sum(0) if self.biased else np.zeros_like(block.bias)
+        g_users, g_items = np.empty_like(users), np.empty_like(items)
+        g_bias, losses = np.zeros_like(block.bias), np.zeros(len(users))
 
-    def _scored(self, vectors: np.ndarray) -> tuple[np.ndarray, Any]:
-        return normalize(vectors) if self.normalized else (vectors, 1)
+        def of_users(start: int, stop: int) -> None:
+            scores = block.scores[start:stop]
+            np.matmul(users[start:stop] * scale, items.T, out=scores)
+            if self.biased:
+                np.add(scores, block.bias, out=scores)
+            losses[start] = self.derive(Part.of(block, start, stop))
+            np.matmul(scores, items, out=g_users[start:stop])
+            self._unscored(g_users[start:stop], users[start:stop], user_norms[start:stop])
+
+        def of_items(start: int, stop: int) -> None:
+            scores = block.scores[:, start:stop]
+            np.matmul(scores.T, users, out=g_items[start:stop])
+            if self.biased:
+                np.sum(scores, 0, out=g_bias[start:stop])
+            self._unscored(g_items[start:stop], items[start:stop], item_norms[start:stop])
+
+        in_slices(of_users, len(users))
+        in_slices(of_items, len(items))
+        return float(losses.sum()), g_users, g_items, g_bias
+
+    def _scored(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return normalize(vectors) if self.normalized else (vectors, vectors)
+
+    def _unscored(self, gradient: np.ndarray, unit: np.ndarray, norms: np.ndarray) -> None:
+        """From the gradient of scale · w/|w| to that of w, in place: scale · (g − (g·ŵ) ŵ) / |w|."""
+        if self.normalized:
+            gradient -= np.einsum("ij,ij->i", gradient, unit)[:, None] * unit
+            gradient /= norms
+        gradient *= np.float32(self.scale)
 
     def user_factors(self, users: np.ndarray) -> np.ndarray:
         """float32 (n, dim + 1) whose product with `item_factors` is the score."""
@@ -141,24 +188,23 @@ class SampledSoftmax(Loss):
         if self.temperature is not None:
             return self
         logits = math.log(max(items, 2) / math.sqrt(max(pairs_per_user, 1.0)))
-        return replace(self, temperature=round(min(0.5, 1 / max(logits, 1 / 20)), 3) if logits > 0 else 0.5)
+        return replace(self, temperature=1 / min(20.0, max(2.0, logits)))
 
-    def derive(self, scores: np.ndarray, block: Block) -> float:
-        row, _ = block.pairs
-        own = scores[block.pairs]
-        scores -= block.log_q
-        scores[block.pairs] = scores[block.known] = -np.inf
+    def derive(self, part: Part) -> float:
+        scores, row = part.scores, part.pairs[0]
+        own = scores[part.pairs]
+        np.subtract(scores, part.log_q, out=scores)
+        scores[part.pairs] = scores[part.known] = -np.inf
         most = scores.max(1)
         np.maximum.at(most, row, own)
-        scores -= most[:, None]
+        np.subtract(scores, most[:, None], out=scores)
         np.exp(scores, out=scores)
         own -= most[row]
         e = np.exp(own)
-        total = scores.sum(1)[row] + e + np.float32(1e-30)  # not 0, where another pair of the row scores far higher
-        loss = float((np.log(total) - own).mean())
-        scores *= (np.bincount(row, 1 / total, len(scores)) / len(row)).astype(np.float32)[:, None]
-        scores[block.pairs] = (e / total - 1) / len(row)
-        return loss
+        total = scores.sum(1)[row] + e + np.float32(1e-30)  # not 0 where another pair of the user scores far higher
+        np.multiply(scores, part.per_user(1 / total), out=scores)
+        scores[part.pairs] = (e / total - 1) / part.count
+        return float((np.log(total) - own).sum()) / part.count
 
 
 @dataclass(frozen=True)
@@ -173,21 +219,20 @@ class CosineContrastive(Loss):
     normalized = True
     biased = False
 
-    def derive(self, scores: np.ndarray, block: Block) -> float:
-        row, _ = block.pairs
-        pairs = np.bincount(row, minlength=len(scores)).astype(np.float32) / len(row)
-        loss = float((1 - scores[block.pairs]).mean())
-        often = np.bincount(block.drawn, minlength=scores.shape[1]).astype(np.float32)
-        negative = block.buffer("negative", *scores.shape)
-        negative[:] = often
-        negative[block.pairs] = negative[block.known] = 0
-        negative *= (np.float32(self.weight) * pairs / np.maximum(negative.sum(1), 1))[:, None]
-        scores -= np.float32(self.margin)
+    def derive(self, part: Part) -> float:
+        scores, row = part.scores, part.pairs[0]
+        loss = float((1 - scores[part.pairs]).sum()) / part.count
+        often = np.bincount(part.drawn, minlength=scores.shape[1]).astype(np.float32)
+        own = sum(np.bincount(r, often[c], len(scores)) for r, c in (part.pairs, part.known))
+        share = part.per_user(np.full(len(row), self.weight)) / np.maximum(often.sum() - own, 1)[:, None]
+        np.subtract(scores, np.float32(self.margin), out=scores)
+        scores[part.pairs] = scores[part.known] = 0
         np.maximum(scores, 0, out=scores)
-        loss += float(np.einsum("ij,ij->", scores, negative))
+        loss += float((scores @ often) @ share[:, 0])
         np.sign(scores, out=scores)
-        scores *= negative
-        scores[block.pairs] = -1 / len(row)
+        np.multiply(scores, often, out=scores)
+        np.multiply(scores, share, out=scores)
+        scores[part.pairs] = -1 / part.count
         return loss
 
 
@@ -202,21 +247,24 @@ class BPR(Loss):
     normalized = False
     biased = True
 
-    def derive(self, scores: np.ndarray, block: Block) -> float:
-        row, column = (np.repeat(side, self.draws) for side in block.pairs)
-        other = block.drawn[block.random.integers(0, len(block.drawn), len(row))]
-        own, others = scores[row, column], scores[row, other]
-        scores[:] = 0
-        scores[block.pairs] = scores[block.known] = 1
-        fair = scores[row, other] == 0
-        margin = own - others
-        count = max(1, int(fair.sum()))
-        loss = float(np.logaddexp(0, -margin)[fair].sum()) / count
-        pull = np.exp(-np.logaddexp(0, margin)) * fair / np.float32(count)
-        scores[:] = 0
+    def __post_init__(self) -> None:
+        if isinstance(self.draws, bool) or not isinstance(self.draws, int) or self.draws < 1:
+            raise ArgumentError(f"draws must be a whole number from 1 on; got {self.draws!r}. Try 8")
+
+    def derive(self, part: Part) -> float:
+        scores = part.scores
+        row, column = (np.repeat(side, self.draws) for side in part.pairs)
+        turn = part.before * self.draws + np.arange(len(row))
+        other = part.drawn[turn % len(part.drawn)]  # drawn at random, so taking turns is random too
+        margin = scores[row, column] - scores[row, other]
+        scores.fill(0)
+        scores[part.pairs] = scores[part.known] = 1
+        weight = (scores[row, other] == 0) / np.float32(part.count * self.draws)
+        scores.fill(0)
+        pull = np.exp(-np.logaddexp(0, margin)) * weight
         np.add.at(scores, (row, column), -pull)
         np.add.at(scores, (row, other), pull)
-        return loss
+        return float((np.logaddexp(0, -margin) * weight).sum())
 
 
 LOSSES: dict[str, Callable[..., Loss]] = {"softmax": SampledSoftmax, "cosine": CosineContrastive, "bpr": BPR}
@@ -238,7 +286,14 @@ def normalize(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return vectors / norms, norms
 
 
-def _before_normalizing(gradient: np.ndarray, unit: np.ndarray, norms: np.ndarray) -> None:
-    """From the gradient of w/|w| to that of w, in place: (g − (g·ŵ) ŵ) / |w|."""
-    gradient -= np.einsum("ij,ij->i", gradient, unit)[:, None] * unit
-    gradient /= norms
+_SLICE = 128  # rows that are worked on together: their scores stay in a core's own cache
+
+
+def in_slices(function: Callable[[int, int], None], n: int) -> None:
+    """Call function(start, stop) for slices of range(n), on hotrow's threads; BLAS must be held to one in each."""
+
+    def of_several(first: int, last: int) -> None:
+        for start in range(first * _SLICE, min(n, last * _SLICE), _SLICE):
+            function(start, min(n, start + _SLICE))
+
+    threads.run(of_several, threads.even(-(-n // _SLICE), 1))

@@ -56,16 +56,19 @@ def rank(
     for start in range(0, n, step):
         stop = min(n, start + step)
         block = scores[: stop - start]
-        with blas_threads():
+        with blas_on_one_thread():
             np.matmul(user_factors[start:stop], item_factors.T, out=block)
         bounds = threads.even(len(block), 16)
         threads.run(ranking.top, bounds, block, users[start:stop], *arrays, best[start:stop], values[start:stop])
     return best, values
 
 
-def blas_threads() -> Any:
-    """BLAS on as many threads as kernels use: two busy pools on the same cores slow each other down many times."""
-    return _libraries().limit(limits=threads.get_threads(), user_api="blas")
+def blas_on_one_thread() -> Any:
+    """Hold BLAS to the thread that calls it: hotrow's own threads each have their slice of the work.
+
+    Two busy pools on the same cores slow each other down many times, and BLAS's threads spin while they wait.
+    """
+    return _libraries().limit(limits=1, user_api="blas")
 
 
 @cache

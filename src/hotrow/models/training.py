@@ -83,7 +83,7 @@ class Trainer:
         self.log_q = self._log_q()
         self.column_of = np.full(len(items.table), -1, np.int32)
         self.cells = np.empty((2, 1 << 16), np.int32)
-        self.scratch: dict[str, np.ndarray] = {}
+        self.buffer = np.empty(0, np.float32)
 
     def _log_q(self) -> np.ndarray:
         """Log of the chance that an item is among a step's candidates, by a pair or drawn: float32 (items,)."""
@@ -121,6 +121,7 @@ class Trainer:
 
     def step(self, chosen: np.ndarray, rate: float) -> float:
         """One step on these pairs; returns their mean loss."""
+        chosen = chosen[np.argsort(self.pairs.users[chosen], kind="stable")]
         users, row = np.unique(self.pairs.users[chosen], return_inverse=True)
         drawn = self.random.integers(0, len(self.items.table), self.plan.negatives)
         items = np.unique(np.concatenate([self.pairs.items[chosen], drawn]))
@@ -135,8 +136,7 @@ class Trainer:
             known=self._known_cells(users),
             log_q=self.log_q[items],
             drawn=self.column_of[drawn],
-            random=self.random,
-            scratch=self.scratch,
+            scores=self._scores(len(users), len(items)),
         )
         loss, g_users, g_items, g_bias = self.loss.gradients(block)
         self.column_of[items] = -1
@@ -148,6 +148,11 @@ class Trainer:
             self.users.table.update(user_batch, g_users, learning_rate=rate)
             self.items.table.update(item_batch, g_both, learning_rate=rate)
         return loss
+
+    def _scores(self, users: int, items: int) -> np.ndarray:
+        if self.buffer.size < users * items:
+            self.buffer = np.empty(users * items + users * items // 4, np.float32)
+        return self.buffer[: users * items].reshape(users, items)
 
     def _known_cells(self, users: np.ndarray) -> Cells:
         most = int((self.known.starts[users + 1] - self.known.starts[users]).sum())

@@ -167,7 +167,10 @@ def _begin_writing_back(handle: int, count: int) -> None:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Put `data` at `path` in one step: afterwards there is all of it or nothing, even if the power fails."""
-    with Output(temporary := path.with_name(path.name + ".tmp")) as out:
+    temporary = path.with_name(path.name + ".tmp")
+    if os.path.lexists(temporary):  # left by a process that was killed in here
+        os.unlink(temporary)
+    with Output(temporary) as out:
         out.write(data)
         out.finish()
     os.replace(temporary, path)

@@ -1,0 +1,191 @@
+"""Retrieval: what it learns, what it remembers, what it keeps."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import hotrow
+from hotrow.models import Retrieval
+from hotrow.models.ranking import Known, rank
+
+pytestmark = pytest.mark.compiled
+
+
+def shelves(seed=0, users=60, per_user=6):
+    """Users of two kinds, who take from two shelves of 12 items: (users, items), and the shelf of each id by parity."""
+    rng = np.random.default_rng(seed)
+    pairs = [(u, 2 * i + u % 2) for u in range(users) for i in rng.permutation(12)[:per_user]]
+    return tuple(np.array(side) for side in zip(*pairs, strict=True))
+
+
+@pytest.mark.parametrize("loss", ["softmax", "cosine", "bpr"])
+def test_it_learns_which_shelf_a_user_takes_from(loss):
+    users, items = shelves()
+    settings = {"weight": 5.0} if loss == "cosine" else {}  # 24 items can't all be far apart in 8 dimensions
+    model = Retrieval(8, loss=loss, epochs=40, batch_size=64, negatives=16, seed=1, **settings).fit((users, items))
+    recommended, _ = model.recommend(np.arange(60), k=3)
+    right = [item % 2 == user % 2 for user, row in enumerate(recommended) for item in row]
+    assert np.mean(right) > 0.9
+    near, cosines = model.similar([0, 1], k=3)
+    assert all(item % 2 == side for side, row in enumerate(near) for item in row)
+    assert all(row == sorted(row, reverse=True) for row in cosines)
+
+
+def test_known_items_are_not_recommended_unless_asked_for():
+    users, items = shelves()
+    model = Retrieval(8, epochs=20, batch_size=64, negatives=16).fit((users, items))
+    for user in range(5):
+        known = set(items[users == user].tolist())
+        assert not known & set(model.recommend([user], k=24)[0][0])
+        assert len(model.recommend([user], k=24)[0][0]) == 24 - len(known)
+        assert set(model.recommend([user], k=24, exclude_known=False)[0][0]) == set(range(24))
+
+
+def test_ids_may_be_strings_and_columns_of_a_table():
+    users, items = shelves(users=20)
+    table = pa.table({"who": pa.array([f"user {u}" for u in users]), "what": [f"item {i}" for i in items]})
+    model = Retrieval(4, epochs=2).fit(table)
+    assert set(model.users.ids().to_pylist()) == {f"user {u}" for u in range(20)}
+    with pytest.raises(hotrow.UnknownIdError, match="item 99"):
+        model.similar(["item 99"])
+    with pytest.raises(hotrow.UnknownIdError, match="'item 1'"):
+        model.similar(["item  1"])
+
+
+def test_new_users_and_items_get_their_rows_in_a_later_fit():
+    users, items = shelves()
+    model = Retrieval(8, epochs=5, batch_size=64).fit((users, items))
+    model.fit((np.array([1000, 1000]), np.array([3, 500])))
+    assert len(model.users) == 61
+    assert len(model.items) == 25
+    assert 500 not in model.recommend([1000], k=25)[0][0]
+    assert 500 in model.recommend([0], k=25)[0][0]
+
+
+def test_the_same_seed_makes_the_same_model():
+    models = [Retrieval(8, epochs=3, batch_size=64, seed=7).fit(shelves()) for _ in range(2)]
+    np.testing.assert_allclose(models[0].items.vectors(), models[1].items.vectors(), atol=1e-5)
+
+
+def test_evaluate_counts_hits_of_held_out_pairs_alone():
+    users, items = shelves()
+    held_out = np.arange(len(users)) % 6 == 5
+    model = Retrieval(8, epochs=40, batch_size=64, negatives=16).fit((users[~held_out], items[~held_out]))
+    result = model.evaluate((users[held_out], items[held_out]), ks=(5, 10))
+    found = 0
+    for user, item in zip(users[held_out], items[held_out], strict=True):
+        found += item in model.recommend([user], k=5)[0][0]
+    assert result["recall@5"] == pytest.approx(found / held_out.sum())
+    assert result["recall@10"] > model.popularity((users[held_out], items[held_out]), ks=(10,))["recall@10"]
+    with pytest.raises(hotrow.ArgumentError, match="nothing to measure"):
+        model.evaluate((np.array([999]), np.array([1])))
+
+
+def test_shuffled_pairs_teach_nothing():
+    users, items = shelves()
+    rng = np.random.default_rng(3)
+    held_out = np.arange(len(users)) % 6 == 5
+    model = Retrieval(8, epochs=20, batch_size=64, negatives=16).fit(
+        (users[~held_out], rng.permutation(items[~held_out]))
+    )
+    assert model.evaluate((users[held_out], items[held_out]), ks=(5,))["recall@5"] < 0.5  # chance is 5 of 19 or so
+
+
+def test_a_saved_model_is_the_same_model_and_trains_on(tmp_path):
+    users, items = shelves()
+    model = Retrieval(8, epochs=5, batch_size=64, temperature=0.2).fit((users, items))
+    model.save(tmp_path)
+    again = Retrieval.load(tmp_path)
+    assert again.config == model.config
+    assert again.recommend([3], k=5) == model.recommend([3], k=5)
+    again.fit((np.array([1]), np.array([700])))
+    again.save(tmp_path)
+    assert 700 in Retrieval.load(tmp_path).items
+
+
+def test_a_save_that_is_interrupted_leaves_the_model_before(tmp_path, monkeypatch):
+    from hotrow.models import saving
+
+    model = Retrieval(4, epochs=1).fit(shelves())
+    model.save(tmp_path)
+    before = model.recommend([3], k=5)
+    model.fit((np.array([5000]), np.array([6000])))
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(saving, "write_durably", fail)
+    with pytest.raises(OSError, match="no space"):
+        model.save(tmp_path)
+    again = Retrieval.load(tmp_path)
+    assert 5000 not in again.users
+    assert again.recommend([3], k=5) == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "{",
+        lambda text: text.replace('"format": 1', '"format": 9'),
+        lambda text: text.replace("pairs-", "../pairs-"),
+        lambda text: text.replace('"users": 1', '"users": 8'),
+        lambda text: json.dumps(json.loads(text) | {"config": {"dim": -1}}),
+    ],
+)
+def test_a_damaged_model_is_refused(tmp_path, damage):
+    Retrieval(4, epochs=1).fit(shelves()).save(tmp_path)
+    path = tmp_path / "model.json"
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(hotrow.HotrowError):
+        Retrieval.load(tmp_path)
+
+
+def test_ctrl_c_leaves_a_model_that_answers():
+    users, items = shelves()
+    model = Retrieval(4, epochs=50, batch_size=32)
+
+    def stop(done, total, facts):
+        if done == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.fit((users, items), progress=stop)
+    assert len(model.recommend([0], k=3)[0][0]) == 3
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: Retrieval(4, epochs=0),
+        lambda: Retrieval(4, batch_size=0),
+        lambda: Retrieval(4, loss="other"),
+        lambda: Retrieval(4).fit(([1, 2], [1])),
+        lambda: Retrieval(4).fit([1, 2, 3]),
+        lambda: Retrieval(4).fit(([1, None], [1, 2])),
+        lambda: Retrieval(4, epochs=1).fit(shelves()).recommend([0], k=0),
+        lambda: Retrieval(4, epochs=1).fit(shelves()).similar([0], side="shelf"),
+    ],
+)
+def test_what_cannot_be_is_refused(call):
+    with pytest.raises(hotrow.HotrowError):
+        call()
+
+
+@pytest.mark.parametrize("k", [1, 3, 7, 40])
+def test_ranking_is_that_of_a_sort_with_known_items_left_out(k):
+    rng = np.random.default_rng(k)
+    users, items = rng.integers(-3, 4, (9, 2)).astype(np.float32), rng.integers(-3, 4, (40, 2)).astype(np.float32)
+    pairs = np.unique(rng.integers(0, 9 * 40, 120))
+    known = Known.of(pairs // 40, pairs % 40, 9)
+    best, values = rank(users, items, np.arange(9), known, k)
+    for user in range(9):
+        scores = users[user] @ items.T  # whole numbers: many ties, and exact
+        left = [i for i in range(40) if i not in set(pairs[pairs // 40 == user] % 40)]
+        expected = sorted(left, key=lambda i: (-scores[i], i))[:k]
+        assert best[user][: len(expected)].tolist() == expected
+        assert values[user][: len(expected)].tolist() == scores[expected].tolist()
+        assert (best[user][len(expected) :] == -1).all()
