@@ -295,3 +295,20 @@ def test_a_table_without_room_to_reserve_grows_by_copying(monkeypatch):
     reserved.find(ids, grow=True)
     assert (table.vectors() == reserved.vectors()).all()
     assert table.ids() == reserved.ids()
+
+
+def test_a_saved_config_that_no_table_has_is_damage(tmp_path):
+    from dataclasses import replace
+
+    from hotrow.store import snapshot
+
+    table = hotrow.Table(2)
+    table.find([1], grow=True)
+    state = table.state()
+    for wrong in ({"optimizer": {"name": "Nadam"}}, {"optimizer": {"name": "SGD", "speed": 1}}, {"initializer": {}}):
+        snapshot.save(tmp_path, replace(state, config=state.config | wrong))
+        with pytest.raises(hotrow.CorruptError, match="fits no table"):
+            hotrow.load(tmp_path)
+    snapshot.save(tmp_path, replace(state, slots={"m": state.slots["m"]}))
+    with pytest.raises(hotrow.CorruptError, match="fits no table"):
+        hotrow.load(tmp_path)

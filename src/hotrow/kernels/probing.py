@@ -61,7 +61,7 @@ def probe(cells, rows, mask, key, n_rows):
 def find(cells, n_rows, keys, rows, start, stop):
     """Write the row of each key, −1 where it has none: keys uint64 (n,) → rows int32 (n,).
 
-        keys [7, 9, 7]  →  rows [0, -1, 0]
+    keys [7, 9, 7]  →  rows [0, -1, 0]
     """
     mask = len(cells) // WORDS - 1
     numbers = cells.view(np.uint32)
@@ -172,7 +172,7 @@ def fill(cells, keys, start, stop):
 def erase(cells, keys):
     """Take out keys that are there. No tombstones, no slow decay: what was pushed on from a full bucket moves back.
 
-        buckets [a b c d e] [f . . . .], f at home in the first, − b  →  [a f c d e] [. . . . .]
+    buckets [a b c d e] [f . . . .], f at home in the first, − b  →  [a f c d e] [. . . . .]
     """
     mask = len(cells) // WORDS - 1
     numbers = cells.view(np.uint32)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from hotrow.errors import CorruptError
 from hotrow.table.table import Table
 from hotrow.table.view import View
 
 if TYPE_CHECKING:
     from os import PathLike
+
+    from hotrow.table.state import State
+
+V = TypeVar("V", bound=View)
 
 
 def load(path: str | PathLike[str], generation: int | None = None) -> Table:
@@ -29,7 +34,7 @@ def load(path: str | PathLike[str], generation: int | None = None) -> Table:
     """
     from hotrow.store import snapshot
 
-    return Table.from_state(snapshot.read(Path(path), generation))
+    return _made(Table, snapshot.read(Path(path), generation), path)
 
 
 def view(path: str | PathLike[str], generation: int | None = None) -> View:
@@ -39,4 +44,14 @@ def view(path: str | PathLike[str], generation: int | None = None) -> View:
     """
     from hotrow.store import snapshot
 
-    return View.from_state(snapshot.open_mapped(Path(path), generation))
+    return _made(View, snapshot.open_mapped(Path(path), generation), path)
+
+
+def _made(kind: type[V], state: State, path: str | PathLike[str]) -> V:
+    """A table of what was read; a config that no table of this version has is damage, too."""
+    try:
+        return kind.from_state(state)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptError(
+            f"{path}: what it says of its optimizer, initializer or slots fits no table: {error!r}"
+        ) from error
