@@ -8,12 +8,34 @@ BLOCK = 32  # scores looked at together before any is looked at alone
 
 
 @jit
+def sink(value, place, at, count):
+    """Restore the heap of the first `count` places below `at`: the worst of two is the lower, or the later if equal."""
+    v, p = value[at], place[at]
+    while True:
+        child = 2 * at + 1
+        if child >= count:
+            break
+        other = child + 1
+        if other < count and (
+            value[other] < value[child] or (value[other] == value[child] and place[other] > place[child])
+        ):
+            child = other
+        if v < value[child] or (v == value[child] and p > place[child]):
+            break
+        value[at], place[at] = value[child], place[child]
+        at = child
+    value[at], place[at] = v, p
+
+
+@jit
 def top(scores, users, starts, known, best, values, start, stop):
     """Write the k best columns of each row, best first; of equal scores the lower column first.
 
     scores float32 (n, columns): what stands at known pairs is overwritten with −∞. users int64 (n,): row i is that
     of users[i], whose known columns are known[starts[users[i]] : starts[users[i] + 1]]. → best int32 (n, k),
-    −1 where fewer than k columns are left, and values float32 (n, k).
+    −1 where fewer than k columns are left, and values float32 (n, k). A score that is NaN or −∞ is never among the best.
+
+    The best so far are a heap with the worst on top, the bar that a score must be above: few are.
     """
     columns = scores.shape[1]
     k = best.shape[1]
@@ -26,22 +48,20 @@ def top(scores, users, starts, known, best, values, start, stop):
         place[:] = -1
         for block in range(0, columns, BLOCK):
             end = min(columns, block + BLOCK)
-            bar = value[k - 1]
+            bar = value[0]
             above = 0
             for j in range(block, end):
                 above += row[j] > bar
             if above == 0:
                 continue
             for j in range(block, end):
-                score = row[j]
-                if score > value[k - 1]:
-                    at = k - 1
-                    while at > 0 and value[at - 1] < score:
-                        value[at] = value[at - 1]
-                        place[at] = place[at - 1]
-                        at -= 1
-                    value[at] = score
-                    place[at] = j
+                if row[j] > value[0]:
+                    value[0], place[0] = row[j], j
+                    sink(value, place, 0, k)
+        for last in range(k - 1, 0, -1):  # the worst of those left goes to the end
+            value[0], value[last] = value[last], value[0]
+            place[0], place[last] = place[last], place[0]
+            sink(value, place, 0, last)
 
 
 @jit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from threadpoolctl import ThreadpoolController
 
 from hotrow.kernels import ranking, readonly, threads
 
-_BLOCK = 1 << 22  # scores in a block: 16 MB, used again
+_SCORES = 1 << 21  # that a thread holds at a time: 8 MB, used again
 
 
 @dataclass(frozen=True)
@@ -45,30 +46,50 @@ def rank(
     user_factors float32 (n, d), row i that of user users[i] of `known`; item_factors float32 (items, d)
     → items int32 (n, k), −1 where a user has fewer left, and scores float32 (n, k).
 
-    Scores are made and read a block of users at a time; users × items floats are never there together.
+    Scores are made and read some users at a time; users × items floats are never there together.
     """
     n, count = len(user_factors), len(item_factors)
     best, values = np.empty((n, k), np.int32), np.empty((n, k), np.float32)
-    step = max(1, min(n, _BLOCK // max(1, count)))
-    scores = np.empty((step, count), np.float32)
+    rows = max(1, min(n, _SCORES // max(1, count)))
     users = readonly(np.ascontiguousarray(users, np.int64))
     arrays = readonly(known.starts), readonly(known.items)
-    for start in range(0, n, step):
-        stop = min(n, start + step)
-        block = scores[: stop - start]
-        with blas_on_one_thread():
-            np.matmul(user_factors[start:stop], item_factors.T, out=block)
-        bounds = threads.even(len(block), 16)
-        threads.run(ranking.top, bounds, block, users[start:stop], *arrays, best[start:stop], values[start:stop])
+
+    def of_several(first: int, last: int) -> None:
+        buffer = np.empty((rows, count), np.float32)
+        for start in range(first * rows, min(n, last * rows), rows):
+            part = slice(start, min(n, start + rows))
+            scores = np.matmul(user_factors[part], item_factors.T, out=buffer[: part.stop - start])
+            ranking.top(scores, users[part], *arrays, best[part], values[part], 0, len(scores))
+
+    with blas_on_one_thread:
+        threads.run(of_several, threads.even(-(-n // rows), 1))
     return best, values
 
 
-def blas_on_one_thread() -> Any:
-    """Hold BLAS to the thread that calls it: hotrow's own threads each have their slice of the work.
+class _OneThread:
+    """Holds BLAS to the thread that calls it, while anyone asks for that: hotrow's own threads have slices of the work.
 
     Two busy pools on the same cores slow each other down many times, and BLAS's threads spin while they wait.
     """
-    return _libraries().limit(limits=1, user_api="blas")
+
+    def __init__(self) -> None:
+        self._lock, self._depth = Lock(), 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._depth += 1
+            if self._depth == 1:
+                self._limit = _libraries().limit(limits=1, user_api="blas")
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._depth -= 1
+            if not self._depth:
+                self._limit.restore_original_limits()
+
+
+blas_on_one_thread = _OneThread()
 
 
 @cache

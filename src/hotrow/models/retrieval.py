@@ -92,7 +92,7 @@ class Retrieval:
         users, items = self._check(pairs)
         if epochs is not None and (isinstance(epochs, bool) or epochs < 1):
             raise ArgumentError(f"epochs must be a whole number from 1 on; got {epochs!r}")
-        with blas_on_one_thread():
+        with blas_on_one_thread:
             with ctrl_c_waits():
                 trainer = self._begin(users, items, epochs)
             if trainer is not None:
@@ -147,9 +147,8 @@ class Retrieval:
         _check_k(k)
         batch = self._find(self.users, users)
         known = self.known() if exclude_known else Known.nothing(len(self.users))
-        with blas_on_one_thread():
-            factors = self.loss.user_factors(self.users.lookup(batch).reshape(-1, self.dim))
-            best = rank(factors, self._item_factors(), batch.rows, known, min(k, len(self.items)))
+        factors = self.loss.user_factors(self.users.lookup(batch).reshape(-1, self.dim))
+        best = rank(factors, self._item_factors(), batch.rows, known, min(k, len(self.items)))
         return self._named(self.items, *best)
 
     def similar(self, ids: Any, k: int = 10, *, side: str = "item") -> tuple[list[list[Any]], list[list[float]]]:
@@ -163,9 +162,8 @@ class Retrieval:
         table = self.items if side == "item" else self.users
         batch = self._find(table, ids)
         itself = Known(np.arange(len(table) + 1), np.arange(len(table), dtype=np.int32))
-        with blas_on_one_thread():
-            unit = normalize(table.vectors()[:, : self.dim])[0]
-            best = rank(unit[batch.rows], unit, batch.rows, itself, min(k, len(table)))
+        unit = normalize(table.vectors()[:, : self.dim])[0]
+        best = rank(unit[batch.rows], unit, batch.rows, itself, min(k, len(table)))
         return self._named(table, *best)
 
     def _item_factors(self) -> np.ndarray:
@@ -197,9 +195,8 @@ class Retrieval:
         batch, codes = self._held_out(pairs, ks)
         asked, place = np.unique(codes >> np.uint64(32), return_inverse=True)
         asked = asked.astype(np.int64)
-        with blas_on_one_thread():
-            _, vectors = Side.of(self.users, batch).rows(asked)
-            best, _ = rank(self.loss.user_factors(vectors), self._item_factors(), asked, self.known(), max(ks))
+        _, vectors = Side.of(self.users, batch).rows(asked)
+        best, _ = rank(self.loss.user_factors(vectors), self._item_factors(), asked, self.known(), max(ks))
         return _measured(best, place, codes, ks)
 
     def popularity(self, pairs: Any, ks: tuple[int, ...] = (10, 20)) -> dict[str, float]:

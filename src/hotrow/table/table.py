@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
 import numpy as np
@@ -314,7 +314,7 @@ class Table(View):
         }
 
     @classmethod
-    def from_state(cls, state: State) -> Table:
+    def from_state(cls, state: State) -> Self:
         """A table equal to the one whose state this is; the arrays are copied."""
         table = cls.__new__(cls)
         table._read_config(state.config)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -54,7 +54,7 @@ class View:
     _strings: Strings
 
     @classmethod
-    def from_state(cls, state: State) -> View:
+    def from_state(cls, state: State) -> Self:
         """The table of these arrays, which are used as they are and never written."""
         view = cls.__new__(cls)
         view._read_config(state.config)
