@@ -33,7 +33,7 @@ def top(scores, users, starts, known, best, values, start, stop):
 
     scores float32 (n, columns): what stands at known pairs is overwritten with −∞. users int64 (n,): row i is that
     of users[i], whose known columns are known[starts[users[i]] : starts[users[i] + 1]]. → best int32 (n, k),
-    −1 where fewer than k columns are left, and values float32 (n, k). A score that is NaN or −∞ is never among the best.
+    −1 where fewer than k columns are left, and values float32 (n, k). A score of NaN or −∞ is never among the best.
 
     The best so far are a heap with the worst on top, the bar that a score must be above: few are.
     """
