@@ -22,7 +22,24 @@ def block(seed=0):
         known=(np.array([1, 2, 3]), np.array([5, 6, 8])),
         log_q=np.log(rng.uniform(0.1, 0.9, 9)).astype(np.float32),
         drawn=np.array([5, 6, 7, 8, 8, 2]),
-        random=np.random.default_rng(seed),
+        scores=np.empty((4, 9), np.float32),
+    )
+
+
+def large_block(users=300, items=400, pairs=900):
+    """More users and items than a slice has."""
+    rng = np.random.default_rng(1)
+    cells = np.unique(np.concatenate([rng.integers(0, users * items, pairs), np.arange(users) * items]))
+    known = np.setdiff1d(rng.integers(0, users * items, pairs), cells)
+    return Block(
+        users=rng.normal(size=(users, 8)).astype(np.float32),
+        items=rng.normal(size=(items, 8)).astype(np.float32),
+        bias=rng.normal(size=items).astype(np.float32),
+        pairs=(cells // items, cells % items),
+        known=(known // items, known % items),
+        log_q=np.log(rng.uniform(0.1, 0.9, items)).astype(np.float32),
+        drawn=rng.integers(0, items, 100),
+        scores=np.empty((users, items), np.float32),
     )
 
 
@@ -54,10 +71,9 @@ def cosine(users, items, bias, given, margin=0.2, weight=10.0):
 def bpr(users, items, bias, given, draws=3):
     scores = users @ items.T + bias
     row, column = (np.repeat(side, draws) for side in given.pairs)
-    other = given.drawn[np.random.default_rng(0).integers(0, len(given.drawn), len(row))]
-    fair = cells(given)[row, other]
+    other = given.drawn[np.arange(len(row)) % len(given.drawn)]
     margin = scores[row, column] - scores[row, other]
-    return torch.nn.functional.softplus(-margin)[fair].mean()
+    return (torch.nn.functional.softplus(-margin) * cells(given)[row, other]).mean()
 
 
 CASES = {
@@ -93,14 +109,35 @@ def test_factors_multiply_to_the_scores(name):
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_scratch_is_used_again_and_changes_nothing():
-    loss, given = losses.make_loss("softmax"), block()
-    first = loss.gradients(given)
-    buffer = given.scratch["scores"]
-    second = loss.gradients(given)
-    assert given.scratch["scores"] is buffer
-    for a, b in zip(first, second, strict=True):
+@pytest.mark.parametrize("name", CASES)
+def test_slices_and_threads_change_nothing(name, monkeypatch):
+    loss, given = losses.make_loss(name), large_block()
+    results = list[losses.Gradients]()
+    for threads in (1, 2, 3):
+        hotrow.set_threads(threads)
+        results.append(loss.gradients(given))
+    for a, b, c in zip(*results, strict=True):
         assert np.array_equal(a, b)
+        assert np.array_equal(a, c)
+    monkeypatch.setattr(losses, "_SLICE", 1000)
+    for whole, sliced in zip(loss.gradients(given), results[0], strict=True):
+        np.testing.assert_allclose(whole, sliced, rtol=1e-4, atol=1e-7)
+
+
+def test_a_pair_that_scores_far_below_another_of_its_user_has_a_finite_loss():
+    given = block()
+    given.users[0], given.items[0], given.items[1] = 1, 1, -1
+    loss, *gradients = losses.make_loss("softmax", temperature=0.01).gradients(given)
+    assert np.isfinite(loss)
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_the_temperature_goes_by_the_items_and_the_pairs_a_user_has():
+    loss = losses.make_loss("softmax")
+    assert 1 / loss.suited_to(35_000, 4.4).scale == pytest.approx(0.103, abs=1e-3)
+    assert 1 / loss.suited_to(1_700, 95).scale == pytest.approx(0.194, abs=1e-3)
+    assert loss.suited_to(3, 2).scale == 2
+    assert losses.make_loss("softmax", temperature=0.3).suited_to(35_000, 4.4).scale == pytest.approx(1 / 0.3)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +146,7 @@ def test_scratch_is_used_again_and_changes_nothing():
         lambda: losses.make_loss("hinge"),
         lambda: losses.make_loss("bpr", temperature=1.0),
         lambda: losses.make_loss("softmax", temperature=0.0),
+        lambda: losses.make_loss("bpr", draws=0),
     ],
 )
 def test_losses_that_are_none_are_refused(make):

@@ -32,7 +32,7 @@ class Retrieval:
 
     dim            floats a vector
     loss           "softmax" (sampled, the default), "cosine" (contrastive) or "bpr"; see `hotrow.models.losses`
-    epochs         times over the pairs; None: more for few pairs, 5 to 30
+    epochs         times over the pairs; None: 5 to 30, more for few pairs, and 5 in a later fit
     batch_size     pairs a step
     negatives      items drawn for each step, evenly; softmax also has the items of the step's other pairs
     learning_rate  Adam's, falling to 0 along a cosine during each fit
@@ -118,10 +118,13 @@ class Retrieval:
         start_items(items, new_items[~np.isin(new_items, known.items)], pairs)
         start_users(users, new_users[known.starts[new_users] == known.starts[new_users + 1]], items, pairs)
         self.remember(np.union1d(self._pairs, codes))
-        epochs = epochs or self.epochs or min(30, max(5, round(2.5e6 / len(pairs))))
-        plan = Plan(epochs, self.batch_size, self.negatives, self.learning_rate, self.l2)
+        plan = Plan(epochs or self._epochs(pairs, known), self.batch_size, self.negatives, self.learning_rate, self.l2)
         random = np.random.default_rng([self.seed, self.users.steps])
         return Trainer(self.loss, plan, users, items, pairs, known, random)
+
+    def _epochs(self, pairs: Pairs, known: Known) -> int:
+        """As given, or some 2.5 million steps of a pair; few in a later fit, which would forget the old for the new."""
+        return self.epochs or (5 if len(known.items) else min(30, max(5, round(2.5e6 / len(pairs)))))
 
     @property
     def loss(self) -> Loss:

@@ -13,18 +13,21 @@ Until model.json is replaced, the model is the one before, all of it.
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from hotrow.errors import CorruptError, HotrowError
+from hotrow.store import generations, snapshot
 from hotrow.store import load as load_table
 from hotrow.store.files import Part, check_part, make_folders, write_durably
 from hotrow.store.format import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from hotrow.models.retrieval import Retrieval
+    from hotrow.table.table import Table
 
 NAME = "model.json"
 FORMAT = 1
@@ -33,19 +36,35 @@ FORMAT = 1
 def save(model: Retrieval, folder: Path) -> None:
     """Write `model` to `folder`, over the model that is there, in one step."""
     make_folders(folder)
-    generations = {"users": model.users.save(folder / "users"), "items": model.items.save(folder / "items")}
-    path = folder / f"pairs-{generations['items']:06d}.safetensors"
+    numbers = {
+        side: _save_table(table, folder / side) for side, table in (("users", model.users), ("items", model.items))
+    }
+    path = folder / f"pairs-{numbers['items']:06d}.safetensors"
     path.unlink(missing_ok=True)  # of a save that never ended
     part = write_arrays(path, {"pairs": model.pairs_in_order()})
     described = {
         "format": FORMAT,
         "config": model.config,
-        "generations": generations,
+        "generations": numbers,
         "pairs": {"name": part.name, "bytes": part.size, "chunk": part.chunk, "crc32": list(part.crc32)},
     }
     write_durably(folder / NAME, (json.dumps(described, indent=1) + "\n").encode())
+    _tidy(folder, numbers, path.name)
+
+
+def _save_table(table: Table, path: Path) -> int:
+    """As `Table.save`, but nothing goes: until model.json is replaced it names a generation that may be any old."""
+    with table.lock.reading():
+        return snapshot.save(path, table.state(), keep=sys.maxsize)
+
+
+def _tidy(folder: Path, numbers: dict[str, int], pairs: str) -> None:
+    """Remove what the new model.json doesn't need, but for each table's generation before."""
+    for side, number in numbers.items():
+        older = [old for old in generations.whole(folder / side) if old < number]
+        generations.remove_all([generations.folder_of(folder / side, old) for old in older[:-1]])
     for old in folder.glob("pairs-*.safetensors"):
-        if old.name != path.name:
+        if old.name != pairs:
             old.unlink()
 
 
