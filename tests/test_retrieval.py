@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +12,6 @@ import pytest
 
 import hotrow
 from hotrow.models import Retrieval
-from hotrow.models.ranking import Known, rank
 
 pytestmark = pytest.mark.compiled
 
@@ -66,9 +67,59 @@ def test_new_users_and_items_get_their_rows_in_a_later_fit():
     assert 500 in model.recommend([0], k=25)[0][0]
 
 
-def test_the_same_seed_makes_the_same_model():
-    models = [Retrieval(8, epochs=3, batch_size=64, seed=7).fit(shelves()) for _ in range(2)]
-    np.testing.assert_allclose(models[0].items.vectors(), models[1].items.vectors(), atol=1e-5)
+@pytest.mark.parametrize("loss", ["softmax", "cosine", "bpr"])
+def test_the_same_seed_makes_the_same_model_to_the_bit_on_any_number_of_threads(loss):
+    made = []
+    for threads in (1, 2, 3):
+        hotrow.set_threads(threads)
+        made.append(Retrieval(8, loss=loss, epochs=2, batch_size=2048, seed=7).fit(shelves(users=300)))
+    for model in made[1:]:
+        assert np.array_equal(model.items.vectors(), made[0].items.vectors())
+        assert np.array_equal(model.users.vectors(), made[0].users.vectors())
+
+
+def test_new_users_start_amid_their_items_and_old_ones_stay():
+    model = Retrieval(8, epochs=1, learning_rate=0.0, l2=0.0).fit((["ann", "ann", "bob"], ["tea", "mug", "tea"]))
+    tea, mug = (v / np.linalg.norm(v) for v in model.items.lookup(["tea", "mug"])[:, :8])
+    ann, bob = model.users.lookup(["ann", "bob"])
+    np.testing.assert_allclose(ann / np.linalg.norm(ann), (tea + mug) / np.linalg.norm(tea + mug), rtol=1e-5)
+    np.testing.assert_allclose(bob / np.linalg.norm(bob), tea, rtol=1e-5)
+    model.fit((["ann", "cat"], ["cup", "cup"]))
+    assert np.array_equal(model.users.lookup("ann"), ann)
+    assert model.items.lookup(["tea", "mug", "cup"])[:, 8] == pytest.approx(0.5 * np.log([2, 1, 2]))
+
+
+def test_a_pair_given_twice_counts_once():
+    once, twice = (Retrieval(4, epochs=2).fit((["a"] * n + ["b"], ["x"] * n + ["y"])) for n in (1, 3))
+    assert np.array_equal(once.users.vectors(), twice.users.vectors())
+
+
+def test_few_pairs_are_gone_through_more_often_and_later_ones_less():
+    steps = []
+    model = Retrieval(4, batch_size=64)
+    model.fit(([1, 2, 3], [1, 2, 3]), progress=lambda done, total, facts: steps.append(total))
+    assert set(steps) == {30}
+    model.fit(([4], [1]), progress=lambda done, total, facts: steps.append(total))
+    assert steps[-1] == 5
+    model.fit(([4], [2]), epochs=2, progress=lambda done, total, facts: steps.append(total))
+    assert steps[-1] == 2
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        ([1, 2], ["a"]),
+        ([1, 2], ["a", None]),
+        (["a", 1], ["a", "b"]),
+        ([[1, 2]], [1, True]),
+    ],
+)
+def test_pairs_that_are_refused_change_nothing(pairs):
+    model = Retrieval(4)
+    with pytest.raises(hotrow.HotrowError):
+        model.fit(pairs)
+    assert (len(model.users), len(model.items)) == (0, 0)
+    model.fit((["ann"], [7]))  # and the kinds of ids are still open
 
 
 def test_evaluate_counts_hits_of_held_out_pairs_alone():
@@ -83,6 +134,16 @@ def test_evaluate_counts_hits_of_held_out_pairs_alone():
     assert result["recall@10"] > model.popularity((users[held_out], items[held_out]), ks=(10,))["recall@10"]
     with pytest.raises(hotrow.ArgumentError, match="nothing to measure"):
         model.evaluate((np.array([999]), np.array([1])))
+
+
+def test_held_out_pairs_that_are_known_or_of_strangers_are_not_measured():
+    model = Retrieval(8, epochs=5).fit((["ann", "ann", "bob"], ["tea", "mug", "tea"]))
+    alone = model.evaluate((["bob"], ["mug"]), ks=(1,))
+    assert alone["recall@1"] == 1.0
+    assert model.evaluate((["bob", "bob", "bob", "eve"], ["mug", "mug", "tea", "tea"]), ks=(1,)) == alone
+    half = model.evaluate((["bob", "bob", "bob"], ["mug", "hat", "cup"]), ks=(1,))  # two items that no fit has seen
+    assert half["recall@1"] == pytest.approx(1 / 3)
+    assert model.popularity((["bob", "bob"], ["mug", "hat"]), ks=(1,))["recall@1"] == pytest.approx(1 / 2)
 
 
 def test_shuffled_pairs_teach_nothing():
@@ -126,6 +187,23 @@ def test_a_save_that_is_interrupted_leaves_the_model_before(tmp_path, monkeypatc
     assert again.recommend([3], k=5) == before
 
 
+def test_saves_that_are_interrupted_again_and_again_leave_the_model_before(tmp_path, monkeypatch):
+    from hotrow.models import saving
+
+    model = Retrieval(4, epochs=1).fit(shelves())
+    model.save(tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr(saving, "write_durably", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+        for user in range(5000, 5004):
+            model.fit((np.array([user]), np.array([0])))
+            with pytest.raises(OSError, match="no space"):
+                model.save(tmp_path)
+    assert 5000 not in Retrieval.load(tmp_path).users
+    model.save(tmp_path)
+    assert 5003 in Retrieval.load(tmp_path).users
+    assert len(list((tmp_path / "users").glob("generation-*"))) == 2
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -157,6 +235,44 @@ def test_ctrl_c_leaves_a_model_that_answers():
     assert len(model.recommend([0], k=3)[0][0]) == 3
 
 
+@pytest.mark.parametrize("side", ["users", "items"])
+def test_ctrl_c_never_comes_between_the_updates_of_a_step(side, monkeypatch):
+    users, items = shelves()
+    model = Retrieval(4, epochs=50, batch_size=32)
+    table = getattr(model, side)
+    update = table.update
+
+    def pressed(*args, **kwargs):
+        update(*args, **kwargs)
+        if table.steps == 7:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(table, "update", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit((users, items))
+    assert (model.users.steps, model.items.steps) == (7, 7)
+    assert len(model.known().items) == len(users)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_fit_beside_the_main_thread_works_too():
+    with ThreadPoolExecutor(1) as pool:
+        model = pool.submit(Retrieval(4, epochs=2).fit, shelves()).result()
+    assert len(model.users) == 60
+
+
+@pytest.mark.parametrize("side", ["users", "items"])
+def test_ids_that_are_forgotten_behind_its_back_are_noticed(side):
+    users, items = shelves()
+    model = Retrieval(4, epochs=1).fit((users, items))
+    model.recommend([1])
+    getattr(model, side).forget([0])
+    for call in (lambda: model.fit((users + 1, items)), lambda: model.recommend([1]), model.known):
+        with pytest.raises(hotrow.ArgumentError, match="forgotten"):
+            call()
+    assert 60 not in model.users
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -173,19 +289,3 @@ def test_ctrl_c_leaves_a_model_that_answers():
 def test_what_cannot_be_is_refused(call):
     with pytest.raises(hotrow.HotrowError):
         call()
-
-
-@pytest.mark.parametrize("k", [1, 3, 7, 40])
-def test_ranking_is_that_of_a_sort_with_known_items_left_out(k):
-    rng = np.random.default_rng(k)
-    users, items = rng.integers(-3, 4, (9, 2)).astype(np.float32), rng.integers(-3, 4, (40, 2)).astype(np.float32)
-    pairs = np.unique(rng.integers(0, 9 * 40, 120))
-    known = Known.of(pairs // 40, pairs % 40, 9)
-    best, values = rank(users, items, np.arange(9), known, k)
-    for user in range(9):
-        scores = users[user] @ items.T  # whole numbers: many ties, and exact
-        left = [i for i in range(40) if i not in set(pairs[pairs // 40 == user] % 40)]
-        expected = sorted(left, key=lambda i: (-scores[i], i))[:k]
-        assert best[user][: len(expected)].tolist() == expected
-        assert values[user][: len(expected)].tolist() == scores[expected].tolist()
-        assert (best[user][len(expected) :] == -1).all()

@@ -42,7 +42,7 @@ class Retrieval:
 
     `users` and `items` are Tables: ids of any kind, and a new id in a later `fit` just gets its row. The item table has
     a column more: the bias, which starts at half the log of how often the item comes. A new user starts in the middle
-    of its items. Results are the same for a fixed number of BLAS threads.
+    of its items. Results are the same to the bit for any number of threads, on one CPU model with one NumPy.
 
     >>> from hotrow.models import Retrieval
     >>> model = Retrieval(8, epochs=5).fit((["ann", "ann", "bob"], ["tea", "mug", "tea"]))
@@ -101,6 +101,7 @@ class Retrieval:
 
     def _check(self, pairs: Any) -> tuple[Any, Any]:
         """What would be refused is refused now, before a row is made."""
+        self.known()
         user_ids, item_ids = columns(pairs)
         users, items = self.users.find(user_ids), self.items.find(item_ids)
         check_lengths(len(users), len(items))
@@ -132,9 +133,13 @@ class Retrieval:
         return self._loss.suited_to(len(self.items), len(self._pairs) / max(1, len(self.users)))
 
     def known(self) -> Known:
-        """All pairs of all fits, in rows."""
-        if self._known is None or len(self._known.starts) <= len(self.users):
-            self._known = Known.of(*split(self._pairs), len(self.users))
+        """All pairs of all fits, in rows. ArgumentError if ids were forgotten, whose rows may be others' by now."""
+        sizes = len(self.users), len(self.items)
+        if self._known is None or self._sizes != sizes:
+            users, items = split(self._pairs)
+            if len(users) and (users[-1] >= sizes[0] or items.max() >= sizes[1]):
+                raise ArgumentError("ids of this model were forgotten, and its pairs go by row: fit a new model")
+            self._known, self._sizes = Known.of(users, items, sizes[0]), sizes
         return self._known
 
     # --- ask -----------------------------------------------------------------------------------------------------
@@ -251,6 +256,7 @@ class Retrieval:
         """Let these, in the form of `pairs_in_order`, be the known pairs."""
         self._pairs = pairs
         self._known: Known | None = None
+        self._sizes = 0, 0  # of the tables, when _known was made
 
 
 def _measured(best: np.ndarray, place: np.ndarray, codes: np.ndarray, ks: tuple[int, ...]) -> dict[str, float]:

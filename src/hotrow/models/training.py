@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from hotrow.errors import ArgumentError
 from hotrow.kernels import ranking as kernels
 from hotrow.kernels import readonly
 from hotrow.models.losses import Block, Cells, Loss
@@ -49,8 +48,6 @@ class Side:
 
     @classmethod
     def of(cls, table: Table, batch: Batch) -> Side:
-        if len(batch) and int(batch.distinct.max()) >= len(table):
-            raise ArgumentError("ids of this model's tables were forgotten, and it goes by row: fit a new model")
         place = np.empty(len(table), np.int32)  # not filled: it costs what the batch has of it
         place[batch.distinct] = batch.first
         return cls(table, batch, place)
