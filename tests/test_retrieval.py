@@ -289,3 +289,11 @@ def test_ids_that_are_forgotten_behind_its_back_are_noticed(side):
 def test_what_cannot_be_is_refused(call):
     with pytest.raises(hotrow.HotrowError):
         call()
+
+
+def test_a_model_whose_ids_were_forgotten_says_so_and_does_not_mix_rows_up():
+    model = Retrieval(4, epochs=1).fit(shelves())
+    model.items.forget([3])
+    for ask in (lambda: model.recommend([0]), lambda: model.similar([0]), lambda: model.fit(([1], [2]))):
+        with pytest.raises(hotrow.ArgumentError, match="forgotten"):
+            ask()

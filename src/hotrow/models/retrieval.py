@@ -135,6 +135,8 @@ class Retrieval:
     def known(self) -> Known:
         """All pairs of all fits, in rows. ArgumentError if ids were forgotten, whose rows may be others' by now."""
         sizes = len(self.users), len(self.items)
+        _check_whole(self.users)
+        _check_whole(self.items)
         if self._known is None or self._sizes != sizes:
             users, items = split(self._pairs)
             if len(users) and (users[-1] >= sizes[0] or items.max() >= sizes[1]):
@@ -180,6 +182,7 @@ class Retrieval:
 
     @staticmethod
     def _find(table: Table, ids: Any) -> Batch:
+        _check_whole(table)
         batch = table.find(ids)
         if batch.missing().any():
             raise UnknownIdError(_strange(table, batch))
@@ -269,6 +272,14 @@ def _measured(best: np.ndarray, place: np.ndarray, codes: np.ndarray, ks: tuple[
         measured[f"ndcg@{k}"] = metrics.ndcg(found, held_out, k)
         measured[f"hit_rate@{k}"] = metrics.hit_rate(found, k)
     return measured
+
+
+def _check_whole(table: Table) -> None:
+    """A model goes by row, as its known pairs do."""
+    if table.has_holes:
+        raise ArgumentError(
+            "ids of this model's tables were forgotten, and it goes by row: fit a new model without them"
+        )
 
 
 def _check_k(k: int) -> None:

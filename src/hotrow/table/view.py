@@ -93,6 +93,11 @@ class View:
             return False
         return len(batch) == 1 and bool(batch.distinct[0] >= 0)
 
+    @property
+    def has_holes(self) -> bool:
+        """Whether ids were forgotten whose rows no other id has taken: then `vectors()[r]` isn't that of row r."""
+        return self._index.has_holes
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self):,} {self.kind or 'any'} ids × {self.dim}>"
 
