@@ -169,7 +169,7 @@ class SampledSoftmax(Loss):
 
     temperature  None: 1 / log(items / √pairs per user), between 0.05 and 0.5. A pair's item at cosine 1 can then just
                  outweigh all the others at 0, less sharply where users have many: 0.10 for 35,000 items and 4 pairs a
-                 user, 0.19 for 1,700 and 95. The rule was fitted to four data sets.
+                 user, 0.19 for 1,700 and 95. The rule was fitted to three data sets and held on a fourth.
     """
 
     temperature: float | None = None
