@@ -7,7 +7,7 @@ from hotrow.kernels import jit
 
 @jit
 def mix(key):
-    """Spread a key over 64 bits (as in probing.py: a kernel file is closed under calls)."""
+    """Spread a key over 64 bits: one round of the two in probing.py, enough for a table of the batch's size."""
     h = np.uint64(key)
     h = (h ^ (h >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
     return h ^ (h >> np.uint64(32))

@@ -138,10 +138,7 @@ class Retrieval:
         _check_whole(self.users)
         _check_whole(self.items)
         if self._known is None or self._sizes != sizes:
-            users, items = split(self._pairs)
-            if len(users) and (users[-1] >= sizes[0] or items.max() >= sizes[1]):
-                raise ArgumentError("ids of this model were forgotten, and its pairs go by row: fit a new model")
-            self._known, self._sizes = Known.of(users, items, sizes[0]), sizes
+            self._known, self._sizes = Known.of(*split(self._pairs), sizes[0]), sizes
         return self._known
 
     # --- ask -----------------------------------------------------------------------------------------------------

@@ -74,15 +74,10 @@ class Normal(Initializer):
 
 
 @dataclass(frozen=True)
-class TruncatedNormal(Initializer):
+class TruncatedNormal(Normal):
     """As Normal, but what lies beyond two standard deviations is drawn again."""
 
-    std: float = 0.05
-    mean: float = 0.0
     kind = drawing.TRUNCATED_NORMAL
-
-    def numbers(self) -> tuple[float, float]:
-        return float(self.mean), float(self.std)
 
 
 INITIALIZERS = {cls.__name__: cls for cls in (Uniform, Normal, TruncatedNormal, Constant, Zeros)}
