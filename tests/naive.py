@@ -103,41 +103,181 @@ def fingerprint64(s: bytes) -> int:
     return join(join(v[0], w[0], mul) + fold(y) * k0 + z & WORD, join(v[1], w[1], mul) + x & WORD, mul)
 
 
-def sgd(w, slots, g, t, lr=1e-2):
+# An optimizer: w and g are a row's weights and gradient, slots what it keeps of the row, empty at first, t the step.
+
+
+def slot(slots, name, w, first=0.0):
+    return slots.setdefault(name, np.full(len(w), first, F))
+
+
+def decay(w, learning_rate, weight_decay):
     for j in range(len(w)):
-        w[j] -= F(lr) * g[j]
+        w[j] -= F(learning_rate * weight_decay) * w[j]
 
 
-def adagrad(w, slots, g, t, lr=1e-2, epsilon=1e-10):
+def sgd(w, slots, g, t, learning_rate=1e-2, momentum=0.0, nesterov=False, weight_decay=0.0):
+    decay(w, learning_rate, weight_decay)
+    m = slot(slots, "m", w)
     for j in range(len(w)):
-        slots[j] += g[j] * g[j]
-        w[j] -= F(lr) * g[j] / (np.sqrt(slots[j]) + F(epsilon))
+        pull = F(learning_rate) * g[j]
+        m[j] = F(momentum) * m[j] - pull
+        w[j] += F(momentum) * m[j] - pull if nesterov else m[j]
 
 
-def rowwise_adagrad(w, slots, g, t, lr=1e-2, epsilon=1e-8):
-    slots[0] += F(sum(x * x for x in g)) / F(len(g))
+def adagrad(
+    w, slots, g, t, learning_rate=1e-2, epsilon=1e-10, initial_accumulator=0.0, epsilon_in_root=0.0, weight_decay=0.0
+):
+    decay(w, learning_rate, weight_decay)
+    a = slot(slots, "a", w, initial_accumulator)
     for j in range(len(w)):
-        w[j] -= F(lr) * g[j] / (np.sqrt(slots[0]) + F(epsilon))
+        a[j] += g[j] * g[j]
+        w[j] -= F(learning_rate) * g[j] / (np.sqrt(a[j] + F(epsilon_in_root)) + F(epsilon))
 
 
-def adam(w, slots, g, t, lr=1e-3, b1=0.9, b2=0.999, epsilon=1e-8):
-    rate = F(lr * math.sqrt(1 - b2**t) / (1 - b1**t))
-    m, v = slots[: len(w)], slots[len(w) :]
+def rowwise_adagrad(
+    w, slots, g, t, learning_rate=1e-2, epsilon=1e-8, initial_accumulator=0.0, epsilon_in_root=0.0, weight_decay=0.0
+):
+    decay(w, learning_rate, weight_decay)
+    a = slot(slots, "a", w[:1], initial_accumulator)
+    a[0] += F(sum(x * x for x in g)) / F(len(g))
     for j in range(len(w)):
-        m[j] = F(b1) * m[j] + F(1 - b1) * g[j]
-        v[j] = F(b2) * v[j] + F(1 - b2) * g[j] * g[j]
-        w[j] -= rate * m[j] / (np.sqrt(v[j]) + F(epsilon))
+        w[j] -= F(learning_rate) * g[j] / (np.sqrt(a[0] + F(epsilon_in_root)) + F(epsilon))
 
 
-STEPS = {"SGD": sgd, "Adagrad": adagrad, "RowwiseAdagrad": rowwise_adagrad, "Adam": adam}
-SLOTS = {"SGD": lambda d: 0, "Adagrad": lambda d: d, "RowwiseAdagrad": lambda d: 1, "Adam": lambda d: 2 * d}
+def rmsprop(
+    w,
+    slots,
+    g,
+    t,
+    learning_rate=1e-2,
+    rho=0.99,
+    momentum=0.0,
+    epsilon=1e-8,
+    epsilon_in_root=0.0,
+    centered=False,
+    weight_decay=0.0,
+):
+    decay(w, learning_rate, weight_decay)
+    v, mean, m = slot(slots, "v", w), slot(slots, "mean", w), slot(slots, "m", w)
+    for j in range(len(w)):
+        v[j] = F(rho) * v[j] + F(1 - rho) * g[j] * g[j]
+        mean[j] = F(rho) * mean[j] + F(1 - rho) * g[j]
+        variance = max(v[j] - mean[j] * mean[j], F(0)) if centered else v[j]
+        m[j] = F(momentum) * m[j] + F(learning_rate) * g[j] / (np.sqrt(variance + F(epsilon_in_root)) + F(epsilon))
+        w[j] -= m[j]
+
+
+def adadelta(w, slots, g, t, learning_rate=1.0, rho=0.9, epsilon=1e-6, weight_decay=0.0):
+    decay(w, learning_rate, weight_decay)
+    v, d = slot(slots, "v", w), slot(slots, "d", w)
+    for j in range(len(w)):
+        v[j] = F(rho) * v[j] + F(1 - rho) * g[j] * g[j]
+        delta = g[j] * np.sqrt(d[j] + F(epsilon)) / np.sqrt(v[j] + F(epsilon))
+        d[j] = F(rho) * d[j] + F(1 - rho) * delta * delta
+        w[j] -= F(learning_rate) * delta
+
+
+def adam(w, slots, g, t, learning_rate=1e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8, amsgrad=False, weight_decay=0.0):
+    decay(w, learning_rate, weight_decay)
+    rate = F(learning_rate * math.sqrt(1 - beta_2**t) / (1 - beta_1**t))
+    m, v, most = slot(slots, "m", w), slot(slots, "v", w), slot(slots, "most", w)
+    for j in range(len(w)):
+        m[j] = F(beta_1) * m[j] + F(1 - beta_1) * g[j]
+        v[j] = F(beta_2) * v[j] + F(1 - beta_2) * g[j] * g[j]
+        most[j] = max(most[j], v[j])
+        w[j] -= rate * m[j] / (np.sqrt(most[j] if amsgrad else v[j]) + F(epsilon))
+
+
+def adamw(w, slots, g, t, weight_decay=1e-2, **options):
+    adam(w, slots, g, t, weight_decay=weight_decay, **options)
+
+
+def adamax(w, slots, g, t, learning_rate=2e-3, beta_1=0.9, beta_2=0.999, epsilon=1e-8, weight_decay=0.0):
+    decay(w, learning_rate, weight_decay)
+    m, u = slot(slots, "m", w), slot(slots, "u", w)
+    for j in range(len(w)):
+        m[j] = F(beta_1) * m[j] + F(1 - beta_1) * g[j]
+        u[j] = max(F(beta_2) * u[j], abs(g[j]))
+        w[j] -= F(learning_rate / (1 - beta_1**t)) * m[j] / (u[j] + F(epsilon))
+
+
+def nadam(
+    w,
+    slots,
+    g,
+    t,
+    learning_rate=2e-3,
+    beta_1=0.9,
+    beta_2=0.999,
+    epsilon=1e-8,
+    momentum_decay=4e-3,
+    weight_decay=0.0,
+):
+    decay(w, learning_rate, weight_decay)
+    schedule = [beta_1 * (1 - 0.5 * 0.96 ** (i * momentum_decay)) for i in range(1, t + 2)]
+    product, product_next = math.prod(schedule[:t]), math.prod(schedule)
+    m, v = slot(slots, "m", w), slot(slots, "v", w)
+    for j in range(len(w)):
+        m[j] = F(beta_1) * m[j] + F(1 - beta_1) * g[j]
+        v[j] = F(beta_2) * v[j] + F(1 - beta_2) * g[j] * g[j]
+        m_hat = F(schedule[t] / (1 - product_next)) * m[j] + F((1 - schedule[t - 1]) / (1 - product)) * g[j]
+        w[j] -= F(learning_rate) * m_hat / (np.sqrt(v[j] / F(1 - beta_2**t)) + F(epsilon))
+
+
+def lion(w, slots, g, t, learning_rate=1e-3, beta_1=0.9, beta_2=0.99, weight_decay=0.0):
+    decay(w, learning_rate, weight_decay)
+    m = slot(slots, "m", w)
+    for j in range(len(w)):
+        w[j] -= F(learning_rate) * np.sign(F(beta_1) * m[j] + F(1 - beta_1) * g[j])
+        m[j] = F(beta_2) * m[j] + F(1 - beta_2) * g[j]
+
+
+def ftrl(
+    w,
+    slots,
+    g,
+    t,
+    learning_rate=1e-3,
+    learning_rate_power=-0.5,
+    initial_accumulator=0.1,
+    l1=0.0,
+    l2=0.0,
+    l2_shrinkage=0.0,
+    beta=0.0,
+    weight_decay=0.0,
+):
+    decay(w, learning_rate, weight_decay)
+    n, z = slot(slots, "n", w, initial_accumulator), slot(slots, "z", w)
+    for j in range(len(w)):
+        before = n[j] ** F(-learning_rate_power)
+        n[j] += g[j] * g[j]
+        after = n[j] ** F(-learning_rate_power)
+        z[j] += g[j] + F(2 * l2_shrinkage) * w[j] - (after - before) / F(learning_rate) * w[j]
+        held = min(max(z[j], F(-l1)), F(l1))
+        w[j] = (held - z[j]) / (after / F(learning_rate) + F(2 * l2 + beta / learning_rate))
+
+
+STEPS = {
+    "SGD": sgd,
+    "Adagrad": adagrad,
+    "RowwiseAdagrad": rowwise_adagrad,
+    "RMSprop": rmsprop,
+    "Adadelta": adadelta,
+    "Adam": adam,
+    "AdamW": adamw,
+    "Adamax": adamax,
+    "Nadam": nadam,
+    "Lion": lion,
+    "Ftrl": ftrl,
+}
 
 
 class Table:
-    """ids in, vectors out, gradients back. key_of turns an id into its 64-bit key."""
+    """ids in, vectors out, gradients back. key_of turns an id into its 64-bit key; options are the optimizer's."""
 
-    def __init__(self, dim, optimizer="Adam", seed=0, scale=0.05, key_of=lambda i: i):
+    def __init__(self, dim, optimizer="Adam", seed=0, scale=0.05, key_of=lambda i: i, options=None):
         self.dim, self.optimizer, self.seed, self.scale, self.key_of = dim, optimizer, seed, scale, key_of
+        self.options: dict = options or {}
         self.weights: dict = {}
         self.slots: dict = {}
         self.steps = 0
@@ -152,7 +292,7 @@ class Table:
         for id in ids:
             if id not in self.weights:
                 self.weights[id] = self.first(id)
-                self.slots[id] = np.zeros(SLOTS[self.optimizer](self.dim), F)
+                self.slots[id] = {}
 
     def lookup(self, ids):
         return [self.weights[id].copy() if id in self.weights else self.first(id) for id in ids]
@@ -165,7 +305,7 @@ class Table:
         for id, g in zip(ids, gradients, strict=True):
             sums[id] = sums[id] + g if id in sums else g.copy()
         for id, g in sums.items():
-            STEPS[self.optimizer](self.weights[id], self.slots[id], g, self.steps)
+            STEPS[self.optimizer](self.weights[id], self.slots[id], g, self.steps, **self.options)
 
     def set(self, ids, vectors):
         self.grow(ids)

@@ -42,6 +42,8 @@ def run(code: str, **environment: str) -> str:
 # --- the public face -------------------------------------------------------------------------------------------------
 
 PUBLIC = [
+    "embedding_lookup",
+    "one_hot",
     "Table",
     "Batch",
     "Uniform",
@@ -52,7 +54,14 @@ PUBLIC = [
     "SGD",
     "Adagrad",
     "RowwiseAdagrad",
+    "RMSprop",
+    "Adadelta",
     "Adam",
+    "AdamW",
+    "Adamax",
+    "Nadam",
+    "Lion",
+    "Ftrl",
     "load",
     "view",
     "View",

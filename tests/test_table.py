@@ -305,7 +305,7 @@ def test_a_saved_config_that_no_table_has_is_damage(tmp_path):
     table = hotrow.Table(2)
     table.find([1], grow=True)
     state = table.state()
-    for wrong in ({"optimizer": {"name": "Nadam"}}, {"optimizer": {"name": "SGD", "speed": 1}}, {"initializer": {}}):
+    for wrong in ({"optimizer": {"name": "Muon"}}, {"optimizer": {"name": "SGD", "speed": 1}}, {"initializer": {}}):
         snapshot.save(tmp_path, replace(state, config=state.config | wrong))
         with pytest.raises(hotrow.CorruptError, match="fits no table"):
             hotrow.load(tmp_path)

@@ -21,19 +21,36 @@ from hotrow.errors import (
     UnknownIdError,
 )
 from hotrow.kernels.threads import set_threads
+from hotrow.ops import embedding_lookup, one_hot
 from hotrow.store import load, view
 from hotrow.table.batch import Batch
 from hotrow.table.initializers import Constant, Normal, TruncatedNormal, Uniform, Zeros
-from hotrow.table.optimizers import SGD, Adagrad, Adam, RowwiseAdagrad
+from hotrow.table.optimizers import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    Ftrl,
+    Lion,
+    Nadam,
+    RMSprop,
+    RowwiseAdagrad,
+)
 from hotrow.table.table import Table
 from hotrow.table.view import View
 
 if TYPE_CHECKING:
+    from hotrow import keras as keras
     from hotrow import models
 
 __version__ = version("hotrow")
 
 __all__ = [  # noqa: RUF022 — in the order data flows
+    # an embedding, by hand
+    "embedding_lookup",
+    "one_hot",
     # ids in, vectors out, gradients back
     "Table",
     "Batch",
@@ -47,7 +64,14 @@ __all__ = [  # noqa: RUF022 — in the order data flows
     "SGD",
     "Adagrad",
     "RowwiseAdagrad",
+    "RMSprop",
+    "Adadelta",
     "Adam",
+    "AdamW",
+    "Adamax",
+    "Nadam",
+    "Lion",
+    "Ftrl",
     # on disk
     "load",
     "view",
@@ -68,7 +92,7 @@ __all__ = [  # noqa: RUF022 — in the order data flows
     "MissingExtraError",
 ]
 
-_ON_FIRST_USE = ("models",)
+_ON_FIRST_USE = ("keras", "models")
 
 
 def __getattr__(name: str) -> Any:

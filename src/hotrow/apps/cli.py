@@ -50,6 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands, common)
     _add_questions(commands, common)
     _add_care(commands, common)
+    _add_explain(commands, common)
     return parser
 
 
@@ -109,6 +110,26 @@ def _add_care(commands: Any, common: argparse.ArgumentParser) -> None:
         command = commands.add_parser(name, parents=[common], help=text)
         command.add_argument("model", metavar="MODEL", help="a model's folder, or that of a saved table")
         command.set_defaults(run=_lazily("hotrow.apps.care", name))
+
+
+def _add_explain(commands: Any, common: argparse.ArgumentParser) -> None:
+    explain = commands.add_parser(
+        "explain",
+        parents=[common],
+        help="what an embedding is, in a picture: a one-hot vector times the weights picks a row",
+        description="Show in real numbers that a one-hot vector times the weights is a row of them, and with --step "
+        "that a training step moves that row and no other.",
+        epilog="example: hotrow explain --ids lantern,cup,mug --dim 4 --pick cup --step --svg explain.svg",
+    )
+    explain.add_argument("--values", type=_positive, metavar="N", help="how many ids: 0 to N - 1 (default: 5)")
+    explain.add_argument("--ids", metavar="ID,ID,...", help="these strings in place of numbers")
+    explain.add_argument("--dim", type=_positive, default=3, metavar="N", help="floats a vector (default: 3)")
+    explain.add_argument("--pick", metavar="ID", help="the id to look up, or its position from 0 (default: 2)")
+    explain.add_argument("--step", action="store_true", help="show what a training step does to the weights")
+    explain.add_argument("--seed", type=int, default=0, metavar="N", help="of the weights (default: 0)")
+    explain.add_argument("--svg", metavar="FILE", help="write the picture to a file as well")
+    explain.add_argument("--lang", default="en", choices=["en", "zh"], help="English or Chinese words (default: en)")
+    explain.set_defaults(run=_lazily("hotrow.apps.explain", "explain"))
 
 
 def _lazily(module: str, name: str):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hotrow.kernels import jit
+from hotrow.kernels import ORDERED, jit
 
 
 @jit
@@ -67,3 +67,21 @@ def group(inverse, starts, items):
     for u in range(m, 0, -1):  # each start was moved on to its own stop, which is the next one's start
         starts[u] = starts[u - 1]
     starts[0] = 0
+
+
+@jit(fastmath=ORDERED)
+def total(gradients, starts, items, out, start, stop):
+    """Sum the gradients of each distinct id, in batch order: float32 (n, dim) → out float32 (m, dim).
+
+    starts [0, 2, 3]    items [0, 2, 1]    gradients [a, b, c]  →  [a + c, b]
+    """
+    dim = gradients.shape[1]
+    for u in range(start, stop):
+        o = out[u]
+        first = gradients[items[starts[u]]]
+        for j in range(dim):
+            o[j] = first[j]
+        for s in range(starts[u] + 1, starts[u + 1]):
+            g = gradients[items[s]]
+            for j in range(dim):
+                o[j] += g[j]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 
 POOLINGS = {"sum": pooling.SUM, "mean": pooling.MEAN, "sqrtn": pooling.SQRTN, "max": pooling.MAX}
 _GRAIN = 1 << 17  # floats that are worth a thread
+
+
+class Marked(Protocol):
+    """What remembers rows, and is told when they are forgotten, as a Batch is."""
+
+    def mark(self, rows: np.ndarray) -> None: ...
+
+
+class Pending(Protocol):
+    """Gradients that a framework has brought and that no step has taken yet."""
+
+    def settle(self) -> None: ...
+    def drop(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -122,6 +135,26 @@ def _check_weights(weights: Any, pooling_name: str, n: int) -> np.ndarray:
     return checked
 
 
+def merged(gradients: np.ndarray, inverse: np.ndarray, m: int) -> np.ndarray:
+    """The sum of the gradients of each of m ids, in batch order: float32 (n, dim), inverse int32 (n,) → (m, dim)."""
+    n, dim = gradients.shape
+    starts, items, out = np.empty(m + 1, np.int32), np.empty(n, np.int32), np.empty((m, dim), np.float32)
+    merging.group(readonly(inverse), starts, items)
+    bounds = [*np.searchsorted(starts, threads.even(n, max(1, _GRAIN // dim))[:-1]).tolist(), m]
+    threads.run(merging.total, bounds, readonly(gradients), readonly(starts), readonly(items), out)
+    return out
+
+
+def to_floats(given: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """What the user gave for vectors of this shape: float32 (n, dim), contiguous."""
+    array = np.asarray(given)
+    if array.shape != shape or array.dtype.kind != "f":
+        raise ArgumentError(
+            f"{what} must be floating, of shape {shape}, one for each vector; got {array.dtype} of shape {array.shape}"
+        )
+    return np.ascontiguousarray(array, np.float32).reshape(-1, shape[-1])
+
+
 def _short(array: np.ndarray) -> str:
     return str(array.tolist()) if len(array) <= 8 else f"[{array[0]}, {array[1]}, …, {array[-1]}]"
 
@@ -138,6 +171,8 @@ class Batch:
         ids      [7, 9, 7]
         distinct [0, 1]    inverse [0, 1, 0]    rows [0, 1, 0]
 
+    padding   bool (m,) or None  which of the distinct stands for nothing: zeros, no row, no gradient
+
     A row that is forgotten meanwhile is marked: `lookup` treats its id as unknown, `update` skips it.
     """
 
@@ -150,6 +185,7 @@ class Batch:
         "forgotten",
         "inverse",
         "keys",
+        "padding",
         "shape",
         "table",
         "winners",
@@ -163,6 +199,7 @@ class Batch:
         distinct: np.ndarray,
         name: Callable[[int], str],
         bags: Bags | None = None,
+        padding: np.ndarray | None = None,
     ) -> None:
         self.table = table
         self.shape = shape if bags is None else (len(bags),)
@@ -171,6 +208,7 @@ class Batch:
         self.keys = unique.keys
         self.distinct = distinct
         self.bags = bags
+        self.padding = padding
         self.winners: np.ndarray | None = None
         self.forgotten: np.ndarray | None = None
         self._name = name
@@ -208,8 +246,42 @@ class Batch:
             batch = Batch(self.table, at.shape, part, self.distinct[chosen], self._name)
             if self.forgotten is not None:
                 batch.forgotten = self.forgotten[chosen]
+            if self.padding is not None:
+                batch.padding = self.padding[chosen]
             self.table.watch(batch)
         return batch
+
+    def merge(self, gradients: np.ndarray) -> np.ndarray:
+        """The sum of each distinct id's gradients, in batch order: float32 (n, dim) → (m, dim).
+
+        ids [7, 9, 7], gradients [a, b, c]  →  [a + c, b]
+        """
+        return merged(gradients, self.inverse, len(self.distinct))
+
+    def unrepeated(self) -> Batch:
+        """The batch of the distinct ids, each once: shape (m,). Those without a row count as padding in it."""
+        every = np.arange(len(self.distinct), dtype=np.int32)
+        part = Distinct(every, self.first, self.keys)
+        return self._part(every.shape, part, self.distinct)
+
+    @classmethod
+    def once(cls, batches: list[Batch]) -> tuple[Batch, np.ndarray]:
+        """One Batch of the distinct rows of several, and which of them each batch's are, one batch after the other.
+
+        distinct rows [3, 5] and [5, 8]  →  a Batch of rows [3, 5, 8], and int32 [0, 1, 1, 2]
+        """
+        rows = np.concatenate([batch.distinct for batch in batches])
+        keys = np.concatenate([batch.keys for batch in batches])
+        unique = Distinct.of(rows.astype(np.uint64))
+        every = np.arange(len(unique.first), dtype=np.int32)
+        part = Distinct(every, every, keys[unique.first])
+        return batches[0]._part(every.shape, part, rows[unique.first]), unique.inverse
+
+    def _part(self, shape: tuple[int, ...], unique: Distinct, rows: np.ndarray) -> Batch:
+        """A batch of distinct ids with these rows."""
+        part = Batch(self.table, shape, unique, rows, self._name, padding=rows < 0)
+        self.table.watch(part)
+        return part
 
     def mark(self, rows: np.ndarray) -> None:
         """Note that `rows` were forgotten."""
@@ -219,8 +291,9 @@ class Batch:
             self.distinct = np.where(gone, np.int32(-1), self.distinct)
 
     def missing(self) -> np.ndarray:
-        """Which distinct ids have no row: bool (m,)."""
-        return self.distinct < 0
+        """Which distinct ids have no row, though they could have one: bool (m,)."""
+        missing = self.distinct < 0
+        return missing if self.padding is None else missing & ~self.padding
 
     def name(self, u: int) -> str:
         """How the user would write distinct id `u`, and where it first stands."""

@@ -52,13 +52,14 @@ class Zeros(Constant):
 
 @dataclass(frozen=True)
 class Uniform(Initializer):
-    """Each weight is drawn evenly from [−scale, scale): Keras's default for an Embedding, at 0.05."""
+    """Each weight is drawn evenly from [mean − scale, mean + scale); Keras's Embedding has 0.05 and 0."""
 
     scale: float = 0.05
+    mean: float = 0.0
     kind = drawing.UNIFORM
 
     def numbers(self) -> tuple[float, float]:
-        return -float(self.scale), float(self.scale)
+        return float(self.mean) - float(self.scale), float(self.mean) + float(self.scale)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
 
 from hotrow.kernels import drawing, pooling, readonly, threads
@@ -20,7 +22,7 @@ class Rows:
     def __init__(self, dim: int, first_slots: np.ndarray, data: np.ndarray | None = None) -> None:
         self.dim = dim
         self.stride = dim + len(first_slots)
-        self._first_slots = first_slots
+        self.first_slots = first_slots
         self._fixed = data
         self._data = Growable(np.float32, _MOST_FLOATS) if data is None else None
 
@@ -38,9 +40,18 @@ class Rows:
         if self._data is not None:
             self._data.ensure(n * self.stride)
 
+    def with_slots(self, n: int, first_slots: np.ndarray) -> Rows:
+        """The first n rows' weights, with new slots beside them."""
+        rows = Rows(self.dim, first_slots)
+        rows.ensure(n)
+        matrix = rows.matrix(n)
+        matrix[:, : self.dim] = self.matrix(n)[:, : self.dim]
+        matrix[:, self.dim :] = first_slots
+        return rows
+
     def start(self, rows: np.ndarray, keys: np.ndarray, seed: int, kind: int, numbers: tuple[float, float]) -> None:
         """Write the first values of `rows` (int32 (n,)), each by its key (uint64 (n,))."""
-        _draw(self.data, self.stride, self.dim, rows, keys, seed, kind, numbers, self._first_slots)
+        _draw(self.data, self.stride, self.dim, rows, keys, seed, kind, numbers, self.first_slots)
 
     def gather(self, rows: np.ndarray, inverse: np.ndarray, out: np.ndarray) -> None:
         """out[i] = weights of rows[inverse[i]], zeros where that is −1."""
@@ -52,6 +63,18 @@ class Rows:
         """Weights of rows[inverse[i]] = vectors[i]; of two for one row, the later stays."""
         arrays = readonly(rows), readonly(inverse), readonly(vectors)
         pooling.scatter(self.data, self.stride, self.dim, *arrays, 0, len(inverse))
+
+
+def balance(starts: np.ndarray, stride: int, dim: int) -> list[int]:
+    """Slices of the distinct rows of a step that cost alike: an id costs a gradient, a row its numbers, there and back.
+
+    starts int32 (m + 1,): row u has the gradients from starts[u] to starts[u + 1].
+    """
+    m, n = len(starts) - 1, int(starts[-1])
+    per_row = 2 * stride / dim
+    slices = threads.even(int(n + per_row * m), max(1, _GRAIN // (2 * dim)))
+    inner = (bisect_left(range(m), cost, key=lambda u: int(starts[u]) + per_row * u) for cost in slices[1:-1])
+    return [0, *inner, m]
 
 
 def first_weights(dim: int, keys: np.ndarray, seed: int, kind: int, numbers: tuple[float, float]) -> np.ndarray:

@@ -7,7 +7,6 @@ raw ids ──ids──▶ keys ──index──▶ rows ──pooling──▶
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -19,12 +18,12 @@ from hotrow.errors import ArgumentError
 from hotrow.kernels import merging, readonly, threads
 from hotrow.table import ids as ids_
 from hotrow.table import initializers, optimizers
-from hotrow.table.batch import Bags, Batch, to_bags
+from hotrow.table.batch import Bags, Batch, Marked, Pending, to_bags, to_floats
 from hotrow.table.index import Index, cells_of
 from hotrow.table.initializers import Initializer, Uniform
 from hotrow.table.locks import ReadersWriter
 from hotrow.table.optimizers import Adam, Optimizer
-from hotrow.table.rows import Rows
+from hotrow.table.rows import Rows, balance
 from hotrow.table.state import State
 from hotrow.table.strings import Strings
 from hotrow.table.view import Found, View, texts_of, unknown_error
@@ -33,14 +32,13 @@ if TYPE_CHECKING:
     from os import PathLike
 
 KINDS = ("int64", "uint64", "string")
-_GRAIN = 1 << 16  # gradient floats that are worth a thread
 
 
 class Table(View):
     """A table that learns: new ids get rows, and gradients move them. No vocabulary, no collisions.
 
     dim          floats a vector
-    optimizer    hotrow.SGD, Adagrad, RowwiseAdagrad or Adam; Adam(1e-3) if not given
+    optimizer    hotrow.SGD, Adagrad, Adam, … (see `hotrow.table.optimizers`); Adam(1e-3) if not given
     initializer  hotrow.Uniform (0.05, if not given), Normal, TruncatedNormal, Constant or Zeros
     seed         first values are a function of it and of the id, whatever the order in which ids arrive
     ids          "int64", "uint64" or "string"; else the first ids that get a row decide
@@ -92,37 +90,54 @@ class Table(View):
     def _begin(self, rows: Rows, steps: int) -> None:
         self._rows = rows
         self._steps = steps
-        self._live: WeakSet[Batch] = WeakSet()
+        self._live: WeakSet[Marked] = WeakSet()
+        self.pending: Pending | None = None
+
+    def settle(self) -> None:
+        """Take the steps that are still owed: a framework's optimizer has stepped, and the table's rows have not."""
+        if self.pending is not None:
+            self.pending.settle()
 
     @property
     def steps(self) -> int:
         """How many updates the table has taken; Adam's bias correction counts them."""
+        self.settle()
         return self._steps
 
-    def watch(self, batch: Batch) -> None:
+    def watch(self, batch: Marked) -> None:
+        """Tell `batch` of rows that are forgotten from now on, for as long as anyone holds it."""
         self._live.add(batch)
 
     def find(
-        self, ids: Any, *, grow: bool = False, offsets: Any = None, weights: Any = None, pooling: str | None = None
+        self,
+        ids: Any,
+        *,
+        grow: bool = False,
+        offsets: Any = None,
+        weights: Any = None,
+        pooling: str | None = None,
+        mask: Any = None,
     ) -> Batch:
         """As `View.find`; with `grow=True` new ids get their row, the first of them also deciding the kind of ids."""
         if not grow:
-            return self._find(ids, offsets, weights, pooling)
+            return self._find(ids, offsets, weights, pooling, mask)
         if isinstance(ids, Batch):
             return self._regrow(self._own(ids, offsets))
+        self.settle()
         keys = ids_.to_keys(ids, self.kind)
         bags = to_bags(offsets, weights, pooling, len(keys.keys))
         with self.lock.reading():
             found = self._locate(keys, grow=False)
             if self.kind is not None and not (found.rows < 0).any():
-                return self._batch(found, bags)
+                return self._batch(found, bags, self._mask_key(mask, keys))
         with self.lock.writing():
             if self.kind not in (None, keys.kind) and len(keys.keys):  # another thread decided meanwhile
                 keys = ids_.to_keys(ids, self.kind)
-            return self._batch(self._insert(keys), bags)
+            padding = self._mask_key(mask, keys)
+            return self._batch(self._insert(keys, padding), bags, padding)
 
-    def _batch(self, found: Found, bags: Bags | None) -> Batch:
-        batch = super()._batch(found, bags)
+    def _batch(self, found: Found, bags: Bags | None, mask: np.uint64 | None = None) -> Batch:
+        batch = super()._batch(found, bags, mask)
         self.watch(batch)
         return batch
 
@@ -133,12 +148,14 @@ class Table(View):
             )
         return batch
 
-    def _insert(self, keys: ids_.Keys) -> Found:
-        """Give the ids that have none their rows; the caller holds the write lock."""
+    def _insert(self, keys: ids_.Keys, padding: np.uint64 | None = None) -> Found:
+        """Give the ids that have none their rows, but for `padding`; the caller holds the write lock."""
         if not len(keys.keys):
             return self._locate(keys, grow=False)
         self.kind = keys.kind
         found = self._locate(keys, grow=True)
+        if padding is not None:
+            found.rows[found.unique.keys == padding] = 0  # any row will do: it isn't new
         new = np.flatnonzero(found.rows < 0)
         if len(new):
             self._rows.ensure(self._index.n_rows + len(new))
@@ -184,7 +201,7 @@ class Table(View):
         that never had a row, and ArgumentError for gradients of another shape or kind.
         """
         batch = self._find(ids, offsets, weights, pooling)
-        flat = _floats(gradients, (*batch.shape, self.dim), "gradients")
+        flat = to_floats(gradients, (*batch.shape, self.dim), "gradients")
         rate = self._check_rate(learning_rate)
         if batch.bags is not None:
             flat = self._unpool(batch, flat)
@@ -220,18 +237,10 @@ class Table(View):
         items = np.empty(len(batch), np.int32)
         merging.group(readonly(batch.inverse), starts, items)
         numbers = self.optimizer.numbers(self._steps + 1, rate)
-        bounds = self._balance(starts)
+        bounds = balance(starts, self._rows.stride, self.dim)
         arrays = readonly(batch.distinct), readonly(starts), readonly(items), readonly(gradients), readonly(numbers)
         self._steps += 1
         threads.run(self.optimizer.kernel, bounds, self._rows.data, self._rows.stride, self.dim, *arrays)
-
-    def _balance(self, starts: np.ndarray) -> list[int]:
-        """Slices of the distinct rows that cost alike: an id costs a gradient, a row its numbers, there and back."""
-        m, n = len(starts) - 1, int(starts[-1])
-        per_row = 2 * self._rows.stride / self.dim
-        slices = threads.even(int(n + per_row * m), max(1, _GRAIN // self.dim))
-        inner = (bisect_left(range(m), cost, key=lambda u: int(starts[u]) + per_row * u) for cost in slices[1:-1])
-        return [0, *inner, m]
 
     def set(self, ids: Any, vectors: Any) -> None:
         """Give ids these vectors, floating (*ids.shape, dim): pre-trained weights, migration. New ids get their row.
@@ -240,7 +249,7 @@ class Table(View):
         Raises ArgumentError for vectors of another shape or not finite.
         """
         shape = ids.shape if isinstance(ids, Batch) else ids_.to_keys(ids, self.kind).shape
-        flat = _floats(vectors, (*shape, self.dim), "vectors")
+        flat = to_floats(vectors, (*shape, self.dim), "vectors")
         if not np.isfinite(flat).all():
             raise ArgumentError(
                 f"vectors must be finite; the one at position {int(np.argmin(np.isfinite(flat).all(1)))} isn't"
@@ -250,11 +259,18 @@ class Table(View):
             self._check_known(batch)
             self._rows.scatter(batch.distinct, batch.inverse, flat)
 
+    def constrain(self, batch: Batch, function: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Replace the vectors of a batch's rows, float32 (m, dim), by what `function` makes of them."""
+        with self.lock.writing():
+            matrix, rows = self._rows.matrix(self._index.n_rows), batch.distinct[batch.distinct >= 0]
+            matrix[rows, : self.dim] = function(matrix[rows, : self.dim])
+
     def forget(self, ids: Any) -> int:
         """Take ids out: weights, slots and strings are overwritten, the rows given to later ids. Returns how many.
 
         An id that has no row is no error. A Batch that holds a forgotten row treats its id as unknown from now on.
         """
+        self.settle()
         keys = ids_.to_keys(ids, self.kind)
         with self.lock.writing():
             found = self._locate(keys, grow=False)
@@ -270,6 +286,7 @@ class Table(View):
 
     def stats(self) -> dict[str, Any]:
         """What the table holds: rows, bytes of each part, bytes a row, steps, how full the index is."""
+        self.settle()
         with self.lock.reading():
             n, rows = self._index.n_rows, len(self._index)
             parts = {"rows": 4 * n * self._rows.stride, "index": self._index.cells.nbytes + 8 * n}
@@ -288,6 +305,10 @@ class Table(View):
 
     def state(self) -> State:
         """The table as plain values. The arrays may be views of live rows: copy what must outlive the next update."""
+        self.settle()
+        return self._state()
+
+    def _state(self) -> State:
         n = self._index.n_rows
         matrix = self._rows.matrix(n)
         keys, cells = self._index.row_keys, self._index.cells
@@ -295,12 +316,15 @@ class Table(View):
         if self._index.has_holes:
             matrix, keys = matrix[rows], keys[rows]
             cells = cells_of(keys)
-        slots, column = dict[str, np.ndarray](), self.dim
-        for name, width in self.optimizer.slot_widths(self.dim).items():
-            slots[name] = matrix[:, column : column + width]
-            column += width
+        slots = {name: matrix[:, columns] for name, columns in self._columns().items()}
         strings = self._strings.take(rows) if self.kind == "string" else None
         return State(self._config(), keys, matrix[:, : self.dim], cells, slots, strings)
+
+    def _columns(self) -> dict[str, slice]:
+        """Where each slot lies in a row."""
+        widths = self.optimizer.slot_widths(self.dim)
+        ends = self.dim + np.cumsum([*widths.values()], dtype=np.int64)
+        return {name: slice(end - widths[name], end) for name, end in zip(widths, ends.tolist(), strict=True)}
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -322,13 +346,46 @@ class Table(View):
         table._open_ids(state, writable=True)
         rows = Rows(table.dim, table.optimizer.first_slots(table.dim))
         rows.ensure(len(state.keys))
-        matrix, column = rows.matrix(len(state.keys)), table.dim
-        matrix[:, :column] = state.weights
-        for name, width in table.optimizer.slot_widths(table.dim).items():
-            matrix[:, column : column + width] = state.slots[name]
-            column += width
+        matrix = rows.matrix(len(state.keys))
+        matrix[:, : table.dim] = state.weights
+        for name, columns in table._columns().items():
+            matrix[:, columns] = state.slots[name]
         table._begin(rows, state.config["steps"])
         return table
+
+    def restore(self, state: State) -> None:
+        """Become the table whose state this is, in place: whoever holds this table goes on with it.
+
+        Steps that are owed are dropped, and each Batch found before treats all its ids as unknown. Raises
+        ArgumentError, with nothing changed, for a state of another dim.
+        """
+        if state.config["dim"] != self.dim:
+            raise ArgumentError(f"this table has vectors of {self.dim} floats, the state {state.config['dim']}")
+        other = type(self).from_state(state)
+        with self.lock.writing():
+            for batch in self._live:
+                batch.mark(np.arange(self._index.n_rows, dtype=np.int32))
+            lock, live, pending = self.lock, self._live, self.pending
+            if pending is not None:
+                pending.drop()
+            self.__dict__.update(other.__dict__)
+            self.lock, self._live, self.pending = lock, live, pending
+
+    def set_optimizer(self, optimizer: Optimizer, *, fresh: bool = False) -> None:
+        """Train with another optimizer from now on: weights stay, slots and the count of steps begin anew.
+
+        One of the same kind, with the same slots and other numbers, goes on where the old one was, if not `fresh`.
+        """
+        self._check_seam(optimizer, Optimizer, "optimizer=hotrow.Adam(1e-3)")
+        self.settle()
+        with self.lock.writing():
+            old, self.optimizer = self.optimizer, optimizer
+            alike = type(old) is type(optimizer) and old.slot_widths(self.dim) == optimizer.slot_widths(self.dim)
+            if alike and not fresh:
+                self._rows.first_slots = optimizer.first_slots(self.dim)
+                return
+            rows = self._rows.with_slots(self._index.n_rows, optimizer.first_slots(self.dim))
+            self._rows, self._steps = rows, 0
 
     def save(self, path: str | PathLike[str], *, progress: Callable[..., None] | None = None) -> int:
         """Write the table to a folder, as a new generation; return its number.
@@ -339,15 +396,6 @@ class Table(View):
         """
         from hotrow.store import snapshot  # the one call against the flow: a table saves itself
 
+        self.settle()
         with self.lock.reading():
-            return snapshot.save(Path(path), self.state(), progress=progress)
-
-
-def _floats(given: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
-    """What the user gave for vectors of this shape: float32 (n, dim), contiguous."""
-    array = np.asarray(given)
-    if array.shape != shape or array.dtype.kind != "f":
-        raise ArgumentError(
-            f"{what} must be floating, of shape {shape}, one for each vector; got {array.dtype} of shape {array.shape}"
-        )
-    return np.ascontiguousarray(array, np.float32).reshape(-1, shape[-1])
+            return snapshot.save(Path(path), self._state(), progress=progress)

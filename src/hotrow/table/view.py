@@ -82,8 +82,12 @@ class View:
         for i, row in enumerate(aliased.tolist()):
             self._strings.aliases.add(texts.bytes(i), int(fingerprints[row]), int(state.keys[row]))
 
+    def settle(self) -> None:
+        """Called before anything is read: a table that learns in a framework first takes the steps it still owes."""
+
     def __len__(self) -> int:
         """The number of ids that have a row."""
+        self.settle()
         return len(self._index)
 
     def __contains__(self, id: object) -> bool:
@@ -101,25 +105,29 @@ class View:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self):,} {self.kind or 'any'} ids × {self.dim}>"
 
-    def find(self, ids: Any, *, offsets: Any = None, weights: Any = None, pooling: str | None = None) -> Batch:
+    def find(
+        self, ids: Any, *, offsets: Any = None, weights: Any = None, pooling: str | None = None, mask: Any = None
+    ) -> Batch:
         """Convert ids and find their rows, once; the Batch goes to `lookup` in their place.
 
         ids      anything that holds integers or strings, of any shape (see `hotrow.table.ids`)
         offsets  whole numbers (bags + 1,): ids are the values of ragged bags, bag b is ids[offsets[b]:offsets[b + 1]]
         weights  float32 (n,), one for each id of the bags
         pooling  how a bag becomes a vector: "mean" (the default), "sum", "sqrtn" or "max"
+        mask     one id that stands for padding: its vector is zeros, and it never gets a row or a gradient
 
         Raises KindError or IdError for what can't be ids here, ArgumentError for offsets or weights that don't fit.
         """
-        return self._find(ids, offsets, weights, pooling)
+        return self._find(ids, offsets, weights, pooling, mask)
 
-    def _find(self, ids: Any, offsets: Any, weights: Any, pooling: str | None) -> Batch:
+    def _find(self, ids: Any, offsets: Any, weights: Any, pooling: str | None, mask: Any = None) -> Batch:
         if isinstance(ids, Batch):
             return self._own(ids, offsets)
+        self.settle()
         keys = ids_.to_keys(ids, self.kind)
         bags = to_bags(offsets, weights, pooling, len(keys.keys))
         with self.lock.reading():
-            return self._batch(self._locate(keys, grow=False), bags)
+            return self._batch(self._locate(keys, grow=False), bags, self._mask_key(mask, keys))
 
     def _own(self, batch: Batch, offsets: Any) -> Batch:
         if batch.table is not self:
@@ -142,8 +150,16 @@ class View:
                 return Found(keys, unique, split.keys, self._index.find(split.keys))
         return Found(keys, unique, unique.keys, rows)
 
-    def _batch(self, found: Found, bags: Bags | None) -> Batch:
-        return Batch(self, found.keys.shape, found.unique, found.rows, _namer(found.keys), bags)
+    @staticmethod
+    def _mask_key(mask: Any, keys: ids_.Keys) -> np.uint64 | None:
+        """The key of the id that stands for padding, among ids of this kind."""
+        return None if mask is None else ids_.to_keys([mask], keys.kind or None).keys[0]
+
+    def _batch(self, found: Found, bags: Bags | None, mask: np.uint64 | None = None) -> Batch:
+        padding = None if mask is None else found.unique.keys == mask
+        if padding is not None:
+            found.rows[padding] = -1  # if it was given a row by other means, it isn't looked at
+        return Batch(self, found.keys.shape, found.unique, found.rows, _namer(found.keys), bags, padding)
 
     def watch(self, batch: Batch) -> None:
         """Called for each batch that is made: a table that forgets rows must tell its batches."""
@@ -172,6 +188,7 @@ class View:
         >>> table.lookup(["lantern", "cup", "mug"], offsets=[0, 1, 3]).shape
         (2, 3)
         """
+        self.settle()
         if not isinstance(ids, Batch) and offsets is weights is pooling is None:
             keys = ids_.to_keys(ids, self.kind)
             if keys.texts is None:
@@ -240,6 +257,7 @@ class View:
 
     def ids(self) -> Any:
         """Every id that has a row, in row order: int64 or uint64 (n,), or an Arrow array of strings."""
+        self.settle()
         with self.lock.reading():
             rows = self._index.rows()
             return self._strings.take(rows) if self.kind == "string" else self._integers(rows)
@@ -249,6 +267,7 @@ class View:
 
     def vectors(self) -> np.ndarray:
         """Every row's weights, in the order of `ids()`: float32 (n, dim), a copy."""
+        self.settle()
         with self.lock.reading():
             return self._rows.matrix(self._index.n_rows)[self._index.rows(), : self.dim]
 

@@ -1,0 +1,1 @@
+"""One file for each framework: the only importers of TensorFlow, torch and JAX."""

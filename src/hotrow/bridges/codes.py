@@ -1,0 +1,208 @@
+"""Ids that a framework can't hold, as numbers it can: int32 codes, which stand for ids on their way to a layer.
+
+    ids    ["lantern", "cup", "lantern"]        any int64, uint64 or string
+    codes  [-2147483647, -2147483646, -2147483647]
+
+Keras inputs are float32 or int32, JAX has no int64 by default, and only TensorFlow has strings. So a model encodes ids
+on the host, once, and a layer decodes the codes on the host, where its table finds them: whichever layer, whichever
+table, however the framework shuffled, cut or reshaped them between. Codes mean something while their `Words` are held.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+import numpy as np
+
+from hotrow.errors import ArgumentError
+from hotrow.table import ids as ids_
+from hotrow.table.batch import Batch, Distinct
+from hotrow.table.table import Table
+
+Check = Callable[[Any], None]
+FIRST, LAST = -(2**31) + 1, -(2**20)
+"""The range of codes: no small number is one, so that ids which were never encoded are noticed."""
+
+
+class Words:
+    """The distinct ids of one array, and the codes that they were given: id i has code base + i.
+
+    ids   int64 or uint64 (n,), or an Arrow array of strings
+    keys  uint64 (n,), as `Batch.keys`
+    """
+
+    def __init__(self, kind: str, ids: Any, keys: np.ndarray) -> None:
+        self.kind, self.ids, self.keys = kind, ids, keys
+        self.base = 0
+        self._lock = threading.Lock()
+        self._known: WeakKeyDictionary[Table, _Known] = WeakKeyDictionary()
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, which: np.ndarray) -> Any:
+        """The ids at int64 (m,)."""
+        return self.ids.take(which)
+
+    def rows(self, table: Table, which: np.ndarray, mask: Any, grow: bool, check: Check | None) -> _Found:
+        """The rows of the ids at `which`, int64 (m,) distinct; what the table had once isn't asked for again."""
+        with self._lock:
+            known = self._known.get(table)
+            if known is None:
+                known = self._known[table] = _Known(len(self))
+                table.watch(known)
+            rows = known.rows[which]
+            new = np.flatnonzero(rows < 0)
+            if not len(new):
+                return rows, None
+            ids = self.take(which[new])
+            if check is not None:
+                check(ids)
+            if grow and table.kind is None:
+                table.kind = self.kind  # all of these ids, not the first batch of them, decide
+            found = table.find(ids, grow=grow, mask=mask)
+            rows[new] = found.distinct
+            known.rows[which[new]] = found.distinct
+            if found.padding is None or not found.padding.any():
+                return rows, None
+            padding = np.zeros(len(rows), bool)
+            padding[new] = found.padding
+            return rows, padding
+
+
+_Found = tuple[np.ndarray, np.ndarray | None]
+"""Rows int32 (m,), and which of them are padding: bool (m,) or None."""
+
+
+class _Known:
+    """The rows of the ids of some Words in a table, −1 where that isn't known."""
+
+    def __init__(self, n: int) -> None:
+        self.rows = np.full(n, -1, np.int32)
+
+    def mark(self, rows: np.ndarray) -> None:
+        """Forgotten rows are asked for again."""
+        self.rows[np.isin(self.rows, rows)] = -1
+
+
+_lock = threading.Lock()
+_live: WeakValueDictionary[int, Words] = WeakValueDictionary()
+_bases: list[int] = []
+_next = FIRST
+
+
+def encode(ids: Any) -> tuple[np.ndarray, Words]:
+    """Codes for ids of any kind, int32 of their shape, and the Words that must be held while the codes are in use.
+
+    Raises what `hotrow.table.ids.to_keys` raises for what can't be ids.
+
+    >>> from hotrow.bridges.codes import encode
+    >>> codes, words = encode([["lantern", "cup"], ["cup", "lantern"]])
+    >>> (codes - words.base).tolist(), words.ids.to_pylist()
+    ([[0, 1], [1, 0]], ['lantern', 'cup'])
+    """
+    keys = ids_.to_keys(ids, None)
+    if keys.texts is not None:
+        which, words = _encode_texts(keys)
+    else:
+        unique = Distinct.of(keys.keys)
+        which = unique.inverse
+        words = Words(keys.kind, ids_.restore(unique.keys, keys.kind or "int64"), unique.keys)
+    _issue(words)
+    return (which + np.int32(words.base)).reshape(keys.shape), words
+
+
+def _encode_texts(keys: ids_.Keys) -> tuple[np.ndarray, Words]:
+    """Strings, told apart by what they say and not by their keys alone."""
+    assert keys.texts is not None
+    texts: Any = keys.texts if keys.at is None else keys.texts.take(keys.at)
+    encoded = texts.dictionary_encode()
+    which = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    first = np.empty(len(encoded.dictionary), np.int64)
+    first[which[::-1]] = np.arange(len(which) - 1, -1, -1)
+    return which, Words("string", encoded.dictionary, keys.keys[first])
+
+
+def _issue(words: Words) -> None:
+    """Give the words a range of codes that nobody holds."""
+    global _next
+    with _lock:
+        _bases[:] = [base for base in _bases if base in _live]
+        start = _next
+        for _ in range(len(_bases) + 2):
+            if start + len(words) > LAST:
+                start = FIRST
+            taken = next((b for b in _bases if b < start + len(words) and start < b + max(1, len(_live[b]))), None)
+            if taken is None:
+                break
+            start = taken + max(1, len(_live[taken]))
+        else:
+            raise ArgumentError(f"{len(words):,} distinct ids at once are more than can be on their way to a layer")
+        words.base, _next = start, start + max(1, len(words))
+        _live[start] = words
+        _bases.insert(bisect_right(_bases, start), start)
+
+
+def decode(
+    codes: np.ndarray, table: Table, *, mask: Any = None, grow: bool = False, check: Check | None = None
+) -> Batch:
+    """The Batch of the ids that these codes stand for, int32 of any shape, in `table`.
+
+    mask, grow  as in `Table.find`
+    check       called with ids that the table is asked for the first time, to refuse them
+
+    Raises ArgumentError for numbers that are no codes, or whose Words are gone.
+    """
+    unique = Distinct.of(codes.reshape(-1).astype(np.uint32).astype(np.uint64))
+    distinct = unique.keys.astype(np.uint32).view(np.int32).astype(np.int64)
+    rows, keys = np.empty(len(distinct), np.int32), np.empty(len(distinct), np.uint64)
+    padding: np.ndarray | None = None
+    names: list[tuple[np.ndarray, Words]] = []
+    for words, here in _words_of(distinct):
+        which = distinct[here] - words.base
+        rows[here], pad = words.rows(table, which, mask, grow, check)
+        keys[here] = words.keys[which]
+        if pad is not None:
+            padding = np.zeros(len(distinct), bool) if padding is None else padding
+            padding[here] = pad
+        names.append((here, words))
+
+    def name(position: int) -> str:
+        u = int(unique.inverse[position])
+        words = next(words for here, words in names if u in np.arange(len(distinct))[here])
+        return repr(_plain(words.take(distinct[u : u + 1] - words.base)))
+
+    batch = Batch(table, codes.shape, Distinct(unique.inverse, unique.first, keys), rows, name, padding=padding)
+    table.watch(batch)
+    return batch
+
+
+def _plain(ids: Any) -> Any:
+    return (ids.tolist() if isinstance(ids, np.ndarray) else ids.to_pylist())[0]
+
+
+def _words_of(codes: np.ndarray) -> list[tuple[Words, Any]]:
+    """Whose codes these are, int64 (m,): each Words, and which of the codes are its own."""
+    if not len(codes):
+        return []
+    low, high = int(codes.min()), int(codes.max())
+    with _lock:
+        i = bisect_right(_bases, low) - 1
+        words = _live.get(_bases[i]) if i >= 0 else None
+        if words is not None and high < words.base + len(words):
+            return [(words, slice(None))]
+        found = {base: words for base in _bases if (words := _live.get(base)) is not None}
+    parts = [(words, (codes >= base) & (codes < base + len(words))) for base, words in found.items()]
+    parts = [(words, here) for words, here in parts if here.any()]
+    if sum(int(here.sum()) for _, here in parts) < len(codes):
+        stray = next(code for code in codes.tolist() if not any(b <= code < b + len(w) for b, w in found.items()))
+        raise ArgumentError(
+            f"got {stray}, which stands for no id: expected what hotrow.keras.Model makes of ids. Between the model's "
+            "input and a hotrow layer, ids may be cut and reshaped, but not calculated with; and a batch may be "
+            "trained on only while it is among the latest"
+        )
+    return parts

@@ -1,0 +1,298 @@
+"""`hotrow.keras.Embedding`: the signature of `keras.layers.Embedding`, rows in a table outside the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from hotrow.bridges.codes import decode
+from hotrow.bridges.crossing import Crossing
+from hotrow.bridges.id_range import IdRange
+from hotrow.bridges.stage import Hook, Stage
+from hotrow.errors import ArgumentError, IdError, KindError
+from hotrow.keras import following, modes, settings, sharing, tokens
+from hotrow.keras.backend import bridge
+from hotrow.table.batch import Batch
+from hotrow.table.table import Table
+
+_REFUSED = {
+    "lora_rank": "rows of a table are trained as they are",
+    "lora_alpha": "rows of a table are trained as they are",
+    "quantization_config": "rows of a table are float32",
+}
+
+
+@keras.saving.register_keras_serializable("hotrow")
+class Embedding(keras.layers.Layer):
+    """Ids to vectors, (…) → float (…, output_dim), as `keras.layers.Embedding`; the rows are in `layer.table`.
+
+    input_dim               ids are 0 to input_dim − 1, and others refused; None: any int64, uint64 or string
+    output_dim              floats a vector
+    embeddings_initializer  "uniform", "normal", … of Keras's, or one of hotrow's
+    embeddings_regularizer  L1, L2 or L1L2, of the distinct rows of each batch
+    embeddings_constraint   MaxNorm, UnitNorm, MinMaxNorm with axis=1, NonNeg: of the rows that a step has moved
+    mask_zero               id 0 is padding: zeros, masked, never trained; mask_id= is the same for another id
+    weights                 a matrix (input_dim, output_dim) to begin with
+
+    optimizer  how rows are trained: hotrow's, or one of Keras's. In hotrow.keras.Model and Sequential, by default, as
+               the model was compiled; in any other model it must be given
+    seed       of the first values; drawn as Keras does, if not given
+    ids        "int64", "uint64" or "string"; else the first ids decide
+    table      a hotrow.Table of its own, or another layer's `table`, to share it; it brings its optimizer
+
+    A step of the model is a step of the table, on the rows of the batch alone. Training gives new ids their row;
+    `evaluate` and `predict` don't. Raises ArgumentError, by name, for options that can't be kept.
+
+    >>> import hotrow
+    >>> layer = hotrow.keras.Embedding(None, 4, optimizer=hotrow.SGD(0.1))
+    >>> layer.table.lookup(["lantern", "cup"]).shape
+    (2, 4)
+    """
+
+    def __init__(
+        self,
+        input_dim: int | None,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
+        mask_zero: bool = False,
+        weights: Any = None,
+        *,
+        mask_id: Any = None,
+        optimizer: Any = None,
+        seed: int | None = None,
+        ids: str | None = None,
+        table: Table | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for name in _REFUSED.keys() & kwargs.keys():
+            if kwargs.pop(name) is not None:
+                raise ArgumentError(f"hotrow.keras.Embedding has no {name}=: {_REFUSED[name]}; leave it out")
+        kwargs.pop("input_length", None)  # deprecated in Keras, where it is ignored too
+        super().__init__(**kwargs)
+        self.input_dim, self.output_dim = _check_dim("input_dim", input_dim), _check_dim("output_dim", output_dim)
+        self.embeddings_initializer = settings.get_initializer(embeddings_initializer)
+        self.embeddings_regularizer = keras.regularizers.get(embeddings_regularizer)
+        self.embeddings_constraint = keras.constraints.get(embeddings_constraint)
+        self.mask_zero, self.mask_id = mask_zero, 0 if mask_zero else mask_id
+        self.optimizer, self.seed, self.ids = optimizer, seed, ids
+        self.supports_masking = self.mask_id is not None
+        self.autocast = False  # ids aren't to be rounded, nor the hook
+        self.supports_jit = modes.SUPPORTS_JIT
+        self._given_table = table is not None
+        self.table: Table = self._own_table() if table is None else self._check_table(table)
+        self._stage = Stage.of(self.table)
+        self._hook = Hook(self._read_hook, settings.to_penalty(self.embeddings_regularizer))
+        self._hook.constraint = settings.to_constraint(self.embeddings_constraint)
+        self._stage.add(self._hook)
+        following.begin(self._stage, self.table, optimizer, brought=self._given_table)
+        if weights is not None:
+            self._set_matrix(weights)
+
+    # --- the table ---------------------------------------------------------------------------------------------
+
+    def _own_table(self) -> Table:
+        initializer = settings.to_initializer(self.embeddings_initializer, self.input_dim, self.output_dim)
+        seed = settings.seed_of(self.embeddings_initializer) if self.seed is None else self.seed
+        kind = self.ids or (None if self.input_dim is None else "int64")
+        return Table(self.output_dim, initializer=initializer, seed=seed, ids=kind)
+
+    def _check_table(self, table: Any) -> Table:
+        if not isinstance(table, Table) or table.dim != self.output_dim:
+            raise ArgumentError(
+                f"table must be a hotrow.Table of vectors of {self.output_dim} floats, the output_dim; got {table!r}"
+            )
+        return table
+
+    @property
+    def embeddings(self) -> np.ndarray:
+        """The matrix, float32 (input_dim, output_dim), a copy; where ids have no bound, see `table.vectors()`."""
+        if self.input_dim is None:
+            raise AttributeError(
+                "there is no matrix of all ids, for they have no bound; use layer.table.lookup(ids), or "
+                "layer.table.ids() with layer.table.vectors()"
+            )
+        return self.table.lookup(np.arange(self.input_dim))
+
+    def _set_matrix(self, matrix: Any) -> None:
+        if isinstance(matrix, (list, tuple)) and len(matrix) == 1:
+            matrix = matrix[0]
+        matrix = np.asarray(matrix, np.float32)
+        if self.input_dim is None or matrix.shape != (self.input_dim, self.output_dim):
+            raise ArgumentError(
+                f"weights must be a matrix of shape ({self.input_dim}, {self.output_dim}), a row for each id from 0; "
+                f"got shape {matrix.shape}. Vectors of any ids go in by layer.table.set(ids, vectors)"
+            )
+        known = np.arange(self.input_dim)
+        known = known if self.mask_id is None else known[known != self.mask_id]
+        self.table.set(known, matrix[known])
+
+    # --- forward -----------------------------------------------------------------------------------------------
+
+    def build(self, input_shape: Any = None) -> None:
+        """Make the hook, the layer's one weight."""
+        modes.refuse_unsupported(self)
+        self.hook = self.add_weight(shape=(), initializer="zeros", dtype="float32", autocast=False, name="hook")
+        self.hook.overwrite_with_gradient = True  # by any optimizer it becomes what `push` returns
+        self._carry_the_table(self.hook)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Vectors of ids, or of codes inside a hotrow model: (…) → (…, output_dim)."""
+        training = bool(training) and self.trainable
+        codes = modes.are_codes()
+        if modes.probing(inputs):
+            return keras.ops.zeros((*inputs.shape, self.output_dim), self.compute_dtype)
+        if not codes and self.input_dim is None and bridge.refusal():
+            raise KindError(f"{bridge.refusal()}; expected ids without a bound in hotrow.keras.Model, or an input_dim")
+        rate = following.rate(self._stage, self.name) if training else -1.0
+        crossing = Crossing(
+            self._stage, self._hook, self.output_dim, training, self._decoder if codes else self._finder
+        )
+        vectors, penalty = bridge.lookup(inputs, self.hook.value, rate, crossing)
+        if training or self._hook.penalty is not None:
+            self.add_loss(penalty)
+        return keras.ops.cast(vectors, self.compute_dtype)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """Which of the ids aren't padding: bool (…)."""
+        if self.mask_id is None:
+            return None
+        find = self._decoder if modes.are_codes() else self._finder
+
+        def known(ids: np.ndarray) -> np.ndarray:
+            with self._stage.working():
+                batch = find(np.array(ids), False)
+            return ~batch.padding[batch.inverse].reshape(batch.shape)  # pyright: ignore[reportOptionalSubscript]
+
+        return bridge.on_host(known, inputs, "bool")
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """(…) → (…, output_dim)."""
+        return (*input_shape, self.output_dim)
+
+    def compute_output_spec(self, inputs: Any, training: bool | None = None) -> Any:
+        """As the shape, of the compute dtype."""
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape), self.compute_dtype)
+
+    def _decoder(self, codes: np.ndarray, grow: bool) -> Batch:
+        if codes.dtype != np.int32:
+            raise ArgumentError(
+                f"layer {self.name!r} got {codes.dtype} where ids were expected; hotrow.keras.Model takes ids as "
+                "integers or strings, and passes floats on as numbers: give np.asarray(ids, 'int64')"
+            )
+        return decode(codes, self.table, mask=self.mask_id, grow=grow, check=self._check_range)
+
+    def _finder(self, ids: np.ndarray, grow: bool) -> Batch:
+        try:
+            self._check_range(ids)
+            return self.table.find(ids, grow=grow, mask=self.mask_id)
+        except IdError as error:
+            if ids.dtype.kind != "f":
+                raise
+            raise IdError(
+                f"{error}; hotrow.keras.Model takes ids as they are, whatever the dtype of its Input"
+            ) from None
+
+    def _check_range(self, ids: Any) -> None:
+        """Refuse ids beyond input_dim."""
+        if self.input_dim is None or not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iuf":
+            return
+        out = (ids < 0) | (ids >= self.input_dim)
+        if self.mask_id is not None:
+            out &= ids != self.mask_id
+        if out.any():
+            first = ids.reshape(-1)[int(np.argmax(out.reshape(-1)))]
+            what = IdRange(self.input_dim, f"the input_dim of layer {self.name!r}", self.output_dim)
+            raise IdError(f"{what.text(f'{first:.0f}', '')}, or in hotrow.keras.Embedding(None, {self.output_dim})")
+
+    # --- training ----------------------------------------------------------------------------------------------
+
+    def follow(self, optimizer: Any, *, unless_told: bool = False) -> None:
+        """Train the table as this Keras optimizer trains the model's weights, in a loop of your own.
+
+        unless_told: leave a table alone that has an optimizer of its own; else that is an ArgumentError, too.
+        Raises ArgumentError for an optimizer that a table can't follow.
+        """
+        hook = self.hook if self.built else None
+        following.follow(self._stage, self.table, optimizer, hook, unless_told=unless_told)
+
+    def _read_hook(self) -> float:
+        return modes.read(self.hook)
+
+    # --- weights, files ----------------------------------------------------------------------------------------
+
+    def _carry_the_table(self, hook: Any) -> None:
+        """Let the hook, asked for its value, bring the table along, and restore the table when it is given back."""
+        number, assign = hook.numpy, hook.assign
+
+        def to_token() -> tokens.Token:
+            return tokens.Token.of(self.table, number())
+
+        def from_token(value: Any) -> Any:
+            if isinstance(value, np.ndarray):  # an optimizer assigns tensors
+                tokens.restore(self.table, value, self.name)
+            return assign(np.asarray(value) if isinstance(value, tokens.Token) else value)
+
+        hook.numpy, hook.assign = to_token, from_token
+
+    def get_weights(self) -> list[np.ndarray]:
+        """With input_dim, the matrix as in Keras, else the hook; either brings the whole table to `set_weights`."""
+        if not self.built:
+            return []
+        return [tokens.Token.of(self.table, 0.0 if self.input_dim is None else self.embeddings)]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """What `get_weights` gave, of this or another layer; with input_dim, also any matrix of that shape."""
+        if len(weights) != 1:
+            raise ArgumentError(f"layer {self.name!r} has one weight to set; got {len(weights)}")
+        if getattr(weights[0], "state", None) is None and np.ndim(weights[0]) == 2:
+            self._set_matrix(weights)
+        else:
+            tokens.restore(self.table, weights[0], self.name)
+
+    def count_params(self) -> int:
+        """Rows × output_dim."""
+        return len(self.table) * self.output_dim
+
+    def save_own_variables(self, store: Any) -> None:
+        """The whole table: rows, slots, ids, steps."""
+        tokens.store(self.table, store)
+
+    def load_own_variables(self, store: Any) -> None:
+        """The table that was saved; CorruptError for what isn't one."""
+        tokens.load(self.table, store, self.name)
+
+    def get_config(self) -> dict[str, Any]:
+        """All arguments but weights; a table is shared again where Keras shares objects, as in `load_model`."""
+        config: dict[str, Any] = {
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "embeddings_initializer": settings.initializer_config(self.embeddings_initializer),
+            "embeddings_regularizer": keras.regularizers.serialize(self.embeddings_regularizer),
+            "embeddings_constraint": keras.constraints.serialize(self.embeddings_constraint),
+            "mask_zero": self.mask_zero,
+            "mask_id": None if self.mask_zero else self.mask_id,
+            "optimizer": settings.optimizer_config(self.optimizer),
+            "seed": self.seed,
+            "ids": self.ids,
+            "table": sharing.config_of(self._stage, self.table),
+        }
+        return {**super().get_config(), **config}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Embedding:
+        """A layer with these arguments, and an empty table."""
+        return cls(**settings.from_layer_config(config))
+
+
+def _check_dim(name: str, given: Any) -> Any:
+    if given is None and name == "input_dim":
+        return None
+    if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < 1:
+        more = ", or None for ids without a bound" if name == "input_dim" else ""
+        raise ArgumentError(f"{name} must be a whole number from 1 on{more}; got {given!r}")
+    return int(given)

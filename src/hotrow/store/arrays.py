@@ -1,0 +1,89 @@
+"""A table's state as named NumPy arrays, and back: how it lies inside a file of somebody else's, such as Keras's HDF5.
+
+    config        uint8 (bytes,)       JSON
+    keys          uint64 (n,)
+    weights       float32 (n, dim)
+    slot_NAME     float32 (n, width)   one for each slot of the optimizer
+    text          uint8 (bytes,)       where ids are strings: all of them, UTF-8, one after the other …
+    offsets       int64 (n + 1,)       … and where each begins and ends
+
+The index isn't in it: it is made from the keys.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from hotrow.errors import CorruptError
+from hotrow.store.checks import MAX_ROWS, check_state, config_problem
+from hotrow.store.strict_json import MalformedError, parse_object
+from hotrow.table import ids
+from hotrow.table.index import cells_of
+from hotrow.table.state import State
+
+_SLOT = "slot_"
+Arrays = dict[str, np.ndarray]
+
+
+def to_arrays(state: State) -> Arrays:
+    """The arrays of a state; those of live rows are copied. ArgumentError for a state that couldn't be read back."""
+    check_state(state)
+    arrays: Arrays = {
+        "config": np.frombuffer(json.dumps(state.config).encode(), np.uint8),
+        "keys": np.array(state.keys),
+        "weights": np.array(state.weights),
+    }
+    arrays |= {_SLOT + name: np.array(slot) for name, slot in state.slots.items()}
+    if state.strings is not None:
+        text, offsets = ids.buffers(state.strings)
+        arrays |= {"text": text[offsets[0] : offsets[-1]].copy(), "offsets": offsets - offsets[0]}
+    return arrays
+
+
+def from_arrays(arrays: Mapping[str, Any], where: str) -> State:
+    """The state of these arrays, checked: CorruptError, naming `where`, for what no table has written."""
+    try:
+        config = parse_object(_array(arrays, "config", "uint8", None).tobytes())
+        if problem := config_problem(config):
+            raise MalformedError(problem)
+        keys = _array(arrays, "keys", "uint64", None)
+        n = len(keys)
+        if n > MAX_ROWS or len(np.unique(keys)) < n:
+            raise MalformedError(f"{n:,} keys are too many, or some stand there twice")
+        slots = {name.removeprefix(_SLOT): _array(arrays, name, "float32", n, None) for name in arrays if _SLOT in name}
+        weights = _array(arrays, "weights", "float32", n, config["dim"])
+        strings = _strings(arrays, keys, config["aliases"]) if config["ids"] == "string" else None
+    except MalformedError as error:
+        raise CorruptError(f"{where}: {error}; expected what hotrow has written") from error
+    return State(config, keys, weights, cells_of(keys), slots, strings)
+
+
+def _array(arrays: Mapping[str, Any], name: str, dtype: str, *shape: int | None) -> np.ndarray:
+    if name not in arrays:
+        raise MalformedError(f"has no {name}")
+    given = arrays[name]
+    fits = len(given.shape) == len(shape) and all(b in {None, a} for a, b in zip(given.shape, shape, strict=True))
+    if str(given.dtype) != dtype or not fits:
+        raise MalformedError(f"{name} is {given.dtype} of shape {given.shape}, expected {dtype} of {shape}")
+    return np.ascontiguousarray(given)
+
+
+def _strings(arrays: Mapping[str, Any], keys: np.ndarray, aliases: int) -> Any:
+    import pyarrow as pa
+
+    text = _array(arrays, "text", "uint8", None)
+    offsets = _array(arrays, "offsets", "int64", len(keys) + 1)
+    if offsets[0] != 0 or offsets[-1] != len(text) or (np.diff(offsets) < 0).any():
+        raise MalformedError("offsets don't begin at 0, fall, or don't end where the text does")
+    strings = pa.LargeStringArray.from_buffers(len(keys), pa.py_buffer(offsets), pa.py_buffer(text))
+    try:
+        strings.validate(full=True)
+    except pa.ArrowException as error:
+        raise MalformedError(f"its text isn't UTF-8: {error}") from error
+    if len(keys) and np.count_nonzero(ids.to_keys(strings, "string").keys != keys) != aliases:
+        raise MalformedError("some keys aren't those of their strings")
+    return strings
