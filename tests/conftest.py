@@ -10,6 +10,9 @@ from hypothesis import HealthCheck, settings
 import hotrow
 from hotrow.kernels import INTERPRETED, threads
 
+# These are run once for each backend of Keras, by `make keras`.
+collect_ignore = [] if os.environ.get("KERAS_BACKEND") else ["in_keras"]
+
 _CI = bool(os.environ.get("CI"))
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large] if INTERPRETED else []
 

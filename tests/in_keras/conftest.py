@@ -1,0 +1,28 @@
+"""The tests of hotrow.keras: run once for each backend, `KERAS_BACKEND=jax pytest tests/in_keras` (`make keras` runs all)."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own notes on this machine's processor
+
+import keras
+import pytest
+
+BACKEND = keras.backend.backend()
+
+
+@pytest.fixture(autouse=True)
+def _as_new():
+    """Each test begins with the same seed, and leaves Keras's settings as they were."""
+    keras.utils.set_random_seed(0)
+    policy, floatx = keras.config.dtype_policy(), keras.config.floatx()
+    yield
+    keras.config.set_dtype_policy(policy)
+    keras.config.set_floatx(floatx)
+
+
+@pytest.fixture
+def backend() -> str:
+    """ "tensorflow", "jax" or "torch"."""
+    return BACKEND
