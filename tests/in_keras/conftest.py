@@ -1,4 +1,4 @@
-"""The tests of hotrow.keras: run once for each backend, `KERAS_BACKEND=jax pytest tests/in_keras` (`make keras` runs all)."""
+"""The tests of hotrow.keras, run once for each backend: `make keras`, or `KERAS_BACKEND=jax pytest tests/in_keras`."""
 
 from __future__ import annotations
 

@@ -14,6 +14,10 @@ LABELS = [0, 1, 0, 1, 1, 0, 0, 1]
 BIG = np.random.default_rng(1).integers(-(2**63), 2**63 - 1, 8).tolist()
 TEXT = [f"user {i}" for i in range(8)]
 
+each_kind = pytest.mark.parametrize(
+    ("ids", "bound"), [(SMALL, 10), (BIG, None), (TEXT, None)], ids=["small", "64 bits", "strings"]
+)
+
 
 def page(ids: list, bound: int | None, epochs: int):
     """The page's own lines, but for `tf.keras.Model` and `layers.Embedding`, which are hotrow's."""
