@@ -23,7 +23,10 @@ MACHINE_CODE := build/numba
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test test-long lint compiled interpreted coverage bounds bench clean
+# The backends of hotrow.keras, each in a process of its own.
+BACKENDS := tensorflow jax torch
+
+.PHONY: help demo test test-long lint compiled interpreted keras coverage bounds bench clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -32,10 +35,13 @@ demo: $(VENV)/.core ## train on the Debian package pairs that come with hotrow; 
 	$(BIN)/hotrow train --out demo-model
 	$(BIN)/hotrow similar demo-model python3-numpy
 
-test: lint compiled interpreted coverage bounds ## lint, then the tests: compiled, interpreted, with bounds checked
+test: lint compiled interpreted keras coverage bounds ## lint, then the tests: compiled, interpreted, in Keras, with bounds checked
 
 test-long: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## every test, also those that take minutes, with many more examples
 	NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/compiled" $(BIN)/python -m pytest -m "long or not long" --hypothesis-profile=long
+	for backend in $(BACKENDS); do \
+	    KERAS_BACKEND=$$backend NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/compiled" \
+	        $(BIN)/python -m pytest tests/in_keras -m "long or not long"; done
 
 lint: $(VENV)/.dev ## style, types and the rooms' walls
 	$(BIN)/ruff check
@@ -50,14 +56,19 @@ compiled: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests as users run the code
 interpreted: $(VENV)/.dev ## the tests with kernels as plain Python, where coverage sees them
 	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest
 
-coverage: $(VENV)/.dev ## how much of the code the two before it have run
+keras: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests of hotrow.keras, on each of its backends
+	for backend in $(BACKENDS); do echo "Keras on $$backend"; \
+	    KERAS_BACKEND=$$backend NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/compiled" \
+	        $(BIN)/coverage run -m pytest tests/in_keras; done
+
+coverage: $(VENV)/.dev ## how much of the code those before it have run
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 bounds: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests with every index into an array checked
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/bounds" $(BIN)/python -m pytest
 
-bench: $(VENV)/.bench ## measure beside the peers, torch and FBGEMM; BENCH="step --rounds 3" passes arguments on
+bench: $(VENV)/.bench ## measure beside the peers, torch, FBGEMM and Keras; BENCH="step --rounds 3" passes arguments on
 	$(BIN)/python -m benchmarks $(BENCH)
 
 clean: ## remove all that was made here but .venv

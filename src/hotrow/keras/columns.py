@@ -62,33 +62,30 @@ class Columns:
         self.model = model
         self._kinds: dict[Path, bool] = {}
 
-    def encode(self, x: Any) -> tuple[Any, list[Words]]:
-        """What Keras takes for x, and what must be held while it is used. Raises what ids are refused with."""
+    def encode(self, x: Any) -> tuple[Any, list[Words], bool]:
+        """What Keras takes for x, what must be held while it is used, and whether some rank 1 became a column.
+
+        Raises what ids are refused with.
+        """
         held: list[Words] = []
+        lifted = False
 
         def leaf(path: Path, value: Any) -> Any:
+            nonlocal lifted
             if not self._kinds[path]:
-                return self._lift(path, to_numbers(value))
-            if bridge.is_symbolic(value):
-                return self._encode_in_graph(value)
-            codes, words = encode(value)
-            held.append(words)
-            return self._lift(path, codes)
+                value = to_numbers(value)
+            elif bridge.is_symbolic(value):
+                value = self._encode_in_graph(value)
+            else:
+                value, words = encode(value)
+                held.append(words)
+            column = self._lift(path, value)
+            lifted |= column is not value
+            return column
 
         structured = self.arrange(x)
         self._learn(structured)
-        return _map(leaf, structured), held
-
-    def lifts(self, x: Any) -> bool:
-        """Whether an input of rank 1 became a column."""
-        lifted: list[bool] = []
-
-        def leaf(path: Path, value: Any) -> None:
-            shape = getattr(value, "shape", None) or np.shape(value)
-            lifted.append(len(shape) == 1 and self._rank(path) == 2)
-
-        _map(leaf, self.arrange(x))
-        return any(lifted)
+        return _map(leaf, structured), held, lifted
 
     # --- structure ---------------------------------------------------------------------------------------------
 
@@ -139,7 +136,7 @@ class Columns:
         return None if tensor is None else len(tensor.shape)
 
     def _lift(self, path: Path, value: Any) -> Any:
-        return value[:, None] if len(np.shape(value)) == 1 and self._rank(path) == 2 else value
+        return value[:, None] if len(value.shape) == 1 and self._rank(path) == 2 else value
 
     # --- which are ids -----------------------------------------------------------------------------------------
 

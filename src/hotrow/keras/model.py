@@ -51,7 +51,7 @@ class _TakesIds(_Base):
         if modes.are_codes() or any(isinstance(leaf, keras.KerasTensor) for leaf in leaves):
             return super().__call__(x, *args, **kwargs)
         self._follow()
-        x, words = self._columns.encode(x)
+        x, words, _ = self._columns.encode(x)
         columns_.remember(words)
         with modes.codes():
             return super().__call__(keras.tree.map_structure(keras.ops.convert_to_tensor, x), *args, **kwargs)
@@ -60,8 +60,7 @@ class _TakesIds(_Base):
         """x, y and sample_weight as Keras takes them, and what must be held while it does."""
         if x is None or columns_.is_stream(x):
             return (None if x is None else encoded_stream(self._columns, x, y, weight, **options)), None, None, None
-        lifted = self._columns.lifts(x)
-        x, words = self._columns.encode(x)
+        x, words, lifted = self._columns.encode(x)
         return x, self._targets(y, lifted), self._targets(weight, lifted), words
 
     def _targets(self, y: Any, lifted: bool) -> Any:

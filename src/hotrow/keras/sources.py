@@ -44,8 +44,7 @@ class _Encoded(DataAdapter):
 
     def _encode(self, batch: Any) -> Any:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        lifted = self._columns.lifts(x)
-        x, words = self._columns.encode(x)
+        x, words, lifted = self._columns.encode(x)
         self._held.append(words)
         target = self._columns.model._targets
         y, weight = target(y, lifted), target(weight, lifted)
