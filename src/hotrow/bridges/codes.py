@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
+from hotrow.bridges.code_batch import CodeBatch
 from hotrow.errors import ArgumentError
 from hotrow.table import ids as ids_
 from hotrow.table.batch import Batch, Distinct
@@ -44,6 +45,10 @@ class Words:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def known(self, table: Table) -> _Known | None:
+        """What is known of the rows in this table."""
+        return self._known.get(table)
+
     def take(self, which: np.ndarray) -> Any:
         """The ids at int64 (m,)."""
         return self.ids.take(which)
@@ -54,7 +59,8 @@ class Words:
             known = self._known.get(table)
             if known is None:
                 known = self._known[table] = _Known(len(self))
-                table.watch(known)
+                with table.lock.reading():
+                    table.watch(known)
             rows = known.rows[which]
             new = np.flatnonzero(rows < 0)
             if not len(new):
@@ -157,6 +163,9 @@ def decode(
 
     Raises ArgumentError for numbers that are no codes, or whose Words are gone.
     """
+    known = _all_known(codes, table) if mask is None else None
+    if known is not None:
+        return known
     unique = Distinct.of(codes.reshape(-1).astype(np.uint32).astype(np.uint64))
     distinct = unique.keys.astype(np.uint32).view(np.int32).astype(np.int64)
     rows, keys = np.empty(len(distinct), np.int32), np.empty(len(distinct), np.uint64)
@@ -177,24 +186,53 @@ def decode(
         return repr(_plain(words.take(distinct[u : u + 1] - words.base)))
 
     batch = Batch(table, codes.shape, Distinct(unique.inverse, unique.first, keys), rows, name, padding=padding)
-    table.watch(batch)
+    with table.lock.reading():
+        table.watch(batch)
+        for here, words in names:  # what was forgotten since it was found
+            known = words.known(table)
+            assert known is not None
+            now = known.rows[distinct[here] - words.base]
+            batch.distinct[here] = np.where(batch.distinct[here] >= 0, now, -1)
     return batch
+
+
+def _all_known(codes: np.ndarray, table: Table) -> Batch | None:
+    """The Batch of codes that are of one Words and whose rows are known; None where that isn't so."""
+    if not codes.size:
+        return None
+    words = _only_words(int(codes.min()), int(codes.max()))
+    known = None if words is None else words.known(table)
+    if words is None or known is None:
+        return None
+    which = codes.astype(np.int64) - words.base
+    flat = which.reshape(-1)
+    with table.lock.reading():  # from the look at the rows until the table knows whom to tell of forgotten ones
+        rows = known.rows.take(flat)
+        if rows.min() < 0:
+            return None
+        return CodeBatch(table, which, rows, words.keys, lambda i: repr(_plain(words.take(flat[i : i + 1]))))
 
 
 def _plain(ids: Any) -> Any:
     return (ids.tolist() if isinstance(ids, np.ndarray) else ids.to_pylist())[0]
 
 
+def _only_words(low: int, high: int) -> Words | None:
+    """The Words that all codes from low to high are of, if they are of one."""
+    with _lock:
+        i = bisect_right(_bases, low) - 1
+        words = _live.get(_bases[i]) if i >= 0 else None
+        return words if words is not None and high < words.base + len(words) else None
+
+
 def _words_of(codes: np.ndarray) -> list[tuple[Words, Any]]:
     """Whose codes these are, int64 (m,): each Words, and which of the codes are its own."""
     if not len(codes):
         return []
-    low, high = int(codes.min()), int(codes.max())
+    words = _only_words(int(codes.min()), int(codes.max()))
+    if words is not None:
+        return [(words, slice(None))]
     with _lock:
-        i = bisect_right(_bases, low) - 1
-        words = _live.get(_bases[i]) if i >= 0 else None
-        if words is not None and high < words.base + len(words):
-            return [(words, slice(None))]
         found = {base: words for base in _bases if (words := _live.get(base)) is not None}
     parts = [(words, (codes >= base) & (codes < base + len(words))) for base, words in found.items()]
     parts = [(words, here) for words, here in parts if here.any()]

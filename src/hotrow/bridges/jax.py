@@ -1,4 +1,4 @@
-"""The lookup in JAX, eager and under jit. `io_callback`, for a `pure_callback` may be repeated or left out."""
+"""The lookup in JAX, eager and under jit."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import io_callback
 
 from hotrow.bridges.crossing import Crossing
+from hotrow.bridges.jax_calls import call
 
 
 def lookup(ids: Any, hook: Any, rate: Any, crossing: Crossing) -> tuple[Any, Any]:
@@ -20,21 +20,22 @@ def lookup(ids: Any, hook: Any, rate: Any, crossing: Crossing) -> tuple[Any, Any
     vectors = jax.ShapeDtypeStruct((*ids.shape, crossing.dim), jnp.float32)
 
     def pull(ids: Any, hook: Any) -> Any:
-        return crossing.pull(np.array(ids), np.asarray(hook))  # a copy: the stage remembers it
+        return crossing.pull(ids.copy(), hook)  # a copy, for the stage remembers it
 
-    def push(ids: Any, *gradients: Any) -> Any:
-        return crossing.push(*map(np.asarray, (ids, *gradients)))
+    def push(*arrays: Any) -> Any:
+        return (crossing.push(*arrays),)
 
     @jax.custom_vjp
     def forward(ids: Any, hook: Any, rate: Any) -> Any:
-        return io_callback(pull, (vectors, scalar), ids, hook)
+        return tuple(call(pull, (vectors, scalar), ids, hook))
 
     def keep(ids: Any, hook: Any, rate: Any) -> Any:
         return forward(ids, hook, rate), (ids, rate)
 
     def backward(kept: Any, gradients: Any) -> Any:
         ids, rate = kept  # the new hook waits for push, and the next pull for the hook
-        return None, io_callback(push, scalar, ids, *gradients, rate), None
+        (hook,) = call(push, (scalar,), ids, *gradients, rate)
+        return None, hook, None
 
     forward.defvjp(keep, backward)
     return forward(jnp.asarray(ids), jnp.asarray(hook), jnp.asarray(rate, jnp.float32))
@@ -43,10 +44,11 @@ def lookup(ids: Any, hook: Any, rate: Any, crossing: Crossing) -> tuple[Any, Any
 def on_host(function: Callable[[np.ndarray], np.ndarray], ids: Any, dtype: str) -> Any:
     """function(ids), of the same shape, also under jit."""
 
-    def on_arrays(ids: Any) -> np.ndarray:
-        return function(np.asarray(ids))
+    def on_array(ids: Any) -> Any:
+        return (function(ids),)
 
-    return io_callback(on_arrays, jax.ShapeDtypeStruct(ids.shape, dtype), ids)
+    (result,) = call(on_array, (jax.ShapeDtypeStruct(ids.shape, dtype),), ids)
+    return result
 
 
 def is_symbolic(tensor: Any) -> bool:

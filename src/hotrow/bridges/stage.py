@@ -25,7 +25,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 
-from hotrow.table.batch import Batch, merged
+from hotrow.table.batch import Batch, Groups
 from hotrow.table.table import Table
 
 _SERIALS = 1 << 20
@@ -148,6 +148,7 @@ class Stage:
             if hook.penalty is not None:
                 penalty = hook.penalty.value(_rows_of(batch))
             if training:
+                batch.prepare()
                 hook.remembered.append((ids, batch))
                 del hook.remembered[:-_REMEMBERED]
         return vectors, penalty
@@ -228,7 +229,7 @@ class Stage:
             batch, gradient = parts[0].batch.unrepeated(), parts[0].gradient
         else:
             batch, which = Batch.once([part.batch for part in parts])
-            gradient = merged(np.concatenate([part.gradient for part in parts]), which, len(batch))
+            gradient = Groups.of(which, len(batch)).merge(np.concatenate([part.gradient for part in parts]))
         batch.table.update(batch, self.rule.apply(gradient), learning_rate=parts[-1].rate)
         for hook in {part.hook for part in parts}:
             if hook.constraint is not None:

@@ -2,7 +2,10 @@
 
 import numpy as np
 
-from hotrow.kernels import ORDERED, jit
+from hotrow.kernels import ORDERED, jit, prefetch
+
+AHEAD = 12  # gradients between asking for one and adding it
+LINE = 16  # floats in a cache line
 
 
 @jit
@@ -76,12 +79,17 @@ def total(gradients, starts, items, out, start, stop):
     starts [0, 2, 3]    items [0, 2, 1]    gradients [a, b, c]  →  [a + c, b]
     """
     dim = gradients.shape[1]
+    end = starts[stop]
     for u in range(start, stop):
         o = out[u]
-        first = gradients[items[starts[u]]]
-        for j in range(dim):
-            o[j] = first[j]
-        for s in range(starts[u] + 1, starts[u + 1]):
+        for s in range(starts[u], starts[u + 1]):
+            if s + AHEAD < end:
+                for c in range(0, dim, LINE):
+                    prefetch(gradients, np.int64(items[s + AHEAD]) * dim + c)
             g = gradients[items[s]]
-            for j in range(dim):
-                o[j] += g[j]
+            if s == starts[u]:
+                for j in range(dim):
+                    o[j] = g[j]
+            else:
+                for j in range(dim):
+                    o[j] += g[j]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from hotrow.errors import ArgumentError
+
+T = TypeVar("T")
 
 
 def _available() -> int:
@@ -57,15 +59,28 @@ def even(n: int, grain: int) -> list[int]:
     return [n * k // slices for k in range(slices + 1)]
 
 
+def later(function: Callable[[], T]) -> Future[T]:
+    """Call `function`, which runs no kernel on the pool itself, beside what this thread does next."""
+    future: Future[T] = Future()
+    if _threads > 1:
+        return _shared().submit(function)
+    future.set_result(function())
+    return future
+
+
+def _shared() -> ThreadPoolExecutor:
+    global _pool
+    if _pool is None:
+        _pool = ThreadPoolExecutor(_threads, thread_name_prefix="hotrow")
+    return _pool
+
+
 def run(kernel: Callable[..., Any], bounds: Sequence[int], *args: Any) -> None:
     """Call `kernel(*args, start, stop)` for each slice between `bounds`, the last one on this thread."""
-    global _pool
     if len(bounds) == 2:
         kernel(*args, bounds[0], bounds[1])
         return
-    pool = _pool
-    if pool is None:
-        pool = _pool = ThreadPoolExecutor(_threads, thread_name_prefix="hotrow")
+    pool = _shared()
     others = [pool.submit(kernel, *args, bounds[k], bounds[k + 1]) for k in range(len(bounds) - 2)]
     try:
         kernel(*args, bounds[-2], bounds[-1])

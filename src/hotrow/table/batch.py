@@ -54,6 +54,34 @@ class Distinct:
 
 
 @dataclass(frozen=True)
+class Groups:
+    """Where each of m distinct ids stands in a batch of n: those of u are items[starts[u] : starts[u + 1]].
+
+        inverse [0, 1, 0, 2]  →  starts [0, 2, 3, 4]    items [0, 2, 1, 3]
+
+    starts int32 (m + 1,), items int32 (n,), in batch order.
+    """
+
+    starts: np.ndarray
+    items: np.ndarray
+
+    @classmethod
+    def of(cls, inverse: np.ndarray, m: int) -> Groups:
+        starts, items = np.empty(m + 1, np.int32), np.empty(len(inverse), np.int32)
+        merging.group(readonly(inverse), starts, items)
+        return cls(starts, items)
+
+    def merge(self, gradients: np.ndarray) -> np.ndarray:
+        """The sum of each distinct id's gradients, in batch order: float32 (n, dim) → (m, dim)."""
+        n, dim = gradients.shape
+        out = np.empty((len(self.starts) - 1, dim), np.float32)
+        inner = np.searchsorted(self.starts, threads.even(n, max(1, _GRAIN // dim))[:-1])
+        bounds = [*inner.tolist(), len(out)]
+        threads.run(merging.total, bounds, readonly(gradients), readonly(self.starts), readonly(self.items), out)
+        return out
+
+
+@dataclass(frozen=True)
 class Bags:
     """Ragged groups of a batch's ids, each to be made one vector.
 
@@ -133,16 +161,6 @@ def _check_weights(weights: Any, pooling_name: str, n: int) -> np.ndarray:
     if not np.isfinite(checked).all():
         raise ArgumentError(f"weights must be finite; weight {int(np.argmin(np.isfinite(checked)))} isn't")
     return checked
-
-
-def merged(gradients: np.ndarray, inverse: np.ndarray, m: int) -> np.ndarray:
-    """The sum of the gradients of each of m ids, in batch order: float32 (n, dim), inverse int32 (n,) → (m, dim)."""
-    n, dim = gradients.shape
-    starts, items, out = np.empty(m + 1, np.int32), np.empty(n, np.int32), np.empty((m, dim), np.float32)
-    merging.group(readonly(inverse), starts, items)
-    bounds = [*np.searchsorted(starts, threads.even(n, max(1, _GRAIN // dim))[:-1]).tolist(), m]
-    threads.run(merging.total, bounds, readonly(gradients), readonly(starts), readonly(items), out)
-    return out
 
 
 def to_floats(given: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
@@ -256,7 +274,18 @@ class Batch:
 
         ids [7, 9, 7], gradients [a, b, c]  →  [a + c, b]
         """
-        return merged(gradients, self.inverse, len(self.distinct))
+        return self.groups().merge(gradients)
+
+    def groups(self) -> Groups:
+        """Where each distinct id stands in the batch."""
+        return Groups.of(self.inverse, len(self.distinct))
+
+    def whole(self) -> np.ndarray | None:
+        """Each id's row, int32 (n,), where it is known without a look that all ids have one; else None."""
+        return None
+
+    def prepare(self) -> None:
+        """What an update will need may be made ready beside other work."""
 
     def unrepeated(self) -> Batch:
         """The batch of the distinct ids, each once: shape (m,). Those without a row count as padding in it."""

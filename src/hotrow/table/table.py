@@ -15,7 +15,7 @@ from weakref import WeakSet
 import numpy as np
 
 from hotrow.errors import ArgumentError
-from hotrow.kernels import merging, readonly, threads
+from hotrow.kernels import readonly, threads
 from hotrow.table import ids as ids_
 from hotrow.table import initializers, optimizers
 from hotrow.table.batch import Bags, Batch, Marked, Pending, to_bags, to_floats
@@ -233,12 +233,10 @@ class Table(View):
         return batch.bags.unpool(gradients, batch.winners)
 
     def _step(self, batch: Batch, gradients: np.ndarray, rate: float) -> None:
-        starts = np.empty(len(batch.distinct) + 1, np.int32)
-        items = np.empty(len(batch), np.int32)
-        merging.group(readonly(batch.inverse), starts, items)
+        groups = batch.groups()
         numbers = self.optimizer.numbers(self._steps + 1, rate)
-        bounds = balance(starts, self._rows.stride, self.dim)
-        arrays = readonly(batch.distinct), readonly(starts), readonly(items), readonly(gradients), readonly(numbers)
+        bounds = balance(groups.starts, self._rows.stride, self.dim)
+        arrays = map(readonly, (batch.distinct, groups.starts, groups.items, gradients, numbers))
         self._steps += 1
         threads.run(self.optimizer.kernel, bounds, self._rows.data, self._rows.stride, self.dim, *arrays)
 

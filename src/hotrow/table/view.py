@@ -215,6 +215,10 @@ class View:
         out = self._check_out(out, (*batch.shape, self.dim))
         flat = out.reshape(-1, self.dim)
         with self.lock.reading():
+            rows = batch.whole()
+            if rows is not None:
+                self._rows.gather(rows, np.arange(len(rows), dtype=np.int32), flat)
+                return out
             missing = batch.missing()
             any_missing = bool(missing.any())
             if any_missing and unknown == "error":

@@ -1,0 +1,95 @@
+"""The Batch of codes whose rows are all known: vectors at once, and which ids are the same by the time it matters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+
+from hotrow.kernels import threads
+from hotrow.table.batch import Batch, Distinct, Groups
+
+
+class CodeBatch(Batch):
+    """As a Batch, but duplicates are looked for when they are first asked for, or on another thread before that.
+
+    A forward pass needs the row of each id and no more. Duplicates matter when gradients come back, so they are found
+    while the framework calculates what lies between.
+    """
+
+    __slots__ = ("_all", "_all_keys", "_future", "_known")
+
+    def __init__(
+        self, table: Any, which: np.ndarray, rows: np.ndarray, all_keys: np.ndarray, name: Callable[[int], str]
+    ) -> None:
+        # which int64, of any shape: each id's place among all_keys uint64; rows int32 (n,): each id's row
+        self.table, self.shape, self._name = table, which.shape, name
+        self.bags = self.padding = self.winners = self.forgotten = None
+        self._all, self._all_keys, self._known = (which.reshape(-1), rows), all_keys, True
+        self._future: Future[tuple[Distinct, Groups]] | None = None
+        table.watch(self)
+
+    def whole(self) -> np.ndarray | None:
+        """Each id's row, as long as none was forgotten."""
+        return self._all[1] if self._known else None
+
+    def prepare(self) -> None:
+        """Look for duplicates, on another thread."""
+        self._future = threads.later(self._resolve)
+
+    def _resolve(self) -> tuple[Distinct, Groups]:
+        unique = Distinct.of(self._all[0].view(np.uint64))
+        distinct = Distinct(unique.inverse, unique.first, self._all_keys[unique.keys.view(np.int64)])
+        return distinct, Groups.of(distinct.inverse, len(distinct.first))
+
+    def _resolved(self) -> tuple[Distinct, Groups]:
+        if self._future is None:
+            self.prepare()
+        assert self._future is not None
+        return self._future.result()
+
+    def groups(self) -> Groups:
+        """Where each distinct id stands in the batch."""
+        return self._resolved()[1]
+
+    def mark(self, rows: np.ndarray) -> None:
+        """Note that `rows` were forgotten."""
+        which, own = self._all
+        gone = np.isin(own, rows)
+        if gone.any():
+            self._known = False
+            self._all = which, np.where(gone, np.int32(-1), own)
+            first = self.first
+            forgotten = gone[first]
+            self.forgotten = forgotten if self.forgotten is None else self.forgotten | forgotten
+
+    def __len__(self) -> int:
+        """The number of ids, duplicates counted."""
+        return len(self._all[0])
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Each id's row, −1 for one that was forgotten: int32 (n,)."""
+        return self._all[1]
+
+    @property
+    def inverse(self) -> np.ndarray:
+        """As of a Batch."""
+        return self._resolved()[0].inverse
+
+    @property
+    def first(self) -> np.ndarray:
+        """As of a Batch."""
+        return self._resolved()[0].first
+
+    @property
+    def keys(self) -> np.ndarray:
+        """As of a Batch."""
+        return self._resolved()[0].keys
+
+    @property
+    def distinct(self) -> np.ndarray:
+        """As of a Batch."""
+        return self._all[1][self.first]
