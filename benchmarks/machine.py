@@ -12,7 +12,7 @@ from pathlib import Path
 
 log = logging.getLogger("benchmarks")
 
-_PACKAGES = ("hotrow", "numpy", "numba", "llvmlite", "torch", "fbgemm-gpu-cpu")
+_PACKAGES = ("hotrow", "numpy", "numba", "llvmlite", "torch", "fbgemm-gpu-cpu", "keras", "tensorflow", "jax")
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 

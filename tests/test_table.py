@@ -312,3 +312,125 @@ def test_a_saved_config_that_no_table_has_is_damage(tmp_path):
     snapshot.save(tmp_path, replace(state, slots={"m": state.slots["m"]}))
     with pytest.raises(hotrow.CorruptError, match="fits no table"):
         hotrow.load(tmp_path)
+
+
+# --- restored, and trained otherwise ----------------------------------------------------------------------------------
+
+
+def trained(ids, optimizer=None, seed=0, steps=3):
+    table = hotrow.Table(2, optimizer=optimizer, seed=seed)
+    batch = table.find(ids, grow=True)
+    for step in range(steps):
+        table.update(batch, np.full((len(ids), 2), step - 0.5, np.float32))
+    return table
+
+
+def everything(table):
+    state = table.state()
+    arrays = {"keys": state.keys, "weights": state.weights, **state.slots}
+    return state.config, {name: array.tobytes() for name, array in arrays.items()}, table.ids().tolist()
+
+
+class Owed:
+    """A framework's steps that the table hasn't taken."""
+
+    def __init__(self):
+        self.calls = []
+
+    def settle(self):
+        self.calls.append("settle")
+
+    def drop(self):
+        self.calls.append("drop")
+
+
+@pytest.mark.parametrize("ids", [[7, 8, 9], []])
+def test_a_restored_table_is_the_other_one_to_whoever_holds_it(ids):
+    table, other = trained([1, 2]), trained(ids, hotrow.RMSprop(0.1), seed=3)
+    holder, watched = table.lookup, table.find([1, 5, 2])
+    table.restore(other.state())
+    assert everything(table) == everything(other)
+    np.testing.assert_array_equal(holder([7, 1]), other.lookup([7, 1]))
+    for one in (table, other):  # the two go on alike, and apart
+        one.update(one.find([7, 4], grow=True), np.ones((2, 2), np.float32))
+    assert everything(table) == everything(other)
+    assert watched.table is table
+
+
+def test_a_batch_from_before_a_restore_has_unknown_ids_and_updates_nothing():
+    table, other = trained([1, 2]), trained([2, 1, 3], seed=3)
+    batch = table.find([1, 2])
+    part = batch.take([1])
+    table.restore(other.state())
+    before = everything(table)
+    first = hotrow.Table(2, seed=3).lookup([1, 2])
+    np.testing.assert_array_equal(table.lookup(batch), first)
+    np.testing.assert_array_equal(table.lookup(part), first[1:])
+    for old in (batch, part):
+        table.update(old, np.ones((*old.shape, 2), np.float32))
+    config, *rest = everything(table)
+    assert rest == list(before[1:])
+    assert config["steps"] == 3 + 2
+
+
+def test_a_restore_drops_the_steps_that_are_owed():
+    table, other = trained([1, 2]), trained([1])
+    table.pending = owed = Owed()
+    table.restore(other.state())
+    assert owed.calls[-1] == "drop"
+    assert table.pending is owed
+
+
+@pytest.mark.parametrize("wrong", ["dim", "optimizer", "slot", "weights"])
+def test_a_state_that_is_no_table_is_refused_and_changes_nothing(wrong):
+    from dataclasses import replace
+
+    table, state = trained([1, 2]), trained([7, 8, 9]).state()
+    changed = {
+        "dim": lambda: hotrow.Table(3).state(),
+        "optimizer": lambda: replace(state, config=state.config | {"optimizer": {"name": "Sorcery"}}),
+        "slot": lambda: replace(state, slots=state.slots | {"m": state.slots["m"][:, :1]}),
+        "weights": lambda: replace(state, weights=state.weights[:1]),
+    }[wrong]()
+    before = everything(table)
+    table.pending = owed = Owed()
+    with pytest.raises((hotrow.ArgumentError, KeyError)):
+        table.restore(changed)
+    assert "drop" not in owed.calls
+    assert everything(table) == before
+
+
+def test_another_optimizer_trains_as_in_a_table_that_begins_with_these_vectors():
+    table = trained([3, 1, 2])
+    table.forget([1])
+    fresh = hotrow.Table(2, optimizer=hotrow.Adagrad(0.1, initial_accumulator=0.5))
+    fresh.set(table.ids(), table.vectors())
+    table.set_optimizer(hotrow.Adagrad(0.1, initial_accumulator=0.5))
+    assert everything(table) == everything(fresh)
+    for one in (table, fresh):
+        one.update(one.find([2, 3], grow=True), np.ones((2, 2), np.float32))
+    assert everything(table) == everything(fresh)
+    table.find([4], grow=True)
+    assert table.state().slots["accumulator"][table.ids().tolist().index(4)].tolist() == [0.5, 0.5]
+
+
+def test_an_optimizer_of_the_same_kind_goes_on_unless_it_is_to_begin_anew():
+    table, as_new = trained([1, 2], hotrow.Adam(0.1)), trained([1, 2], hotrow.Adam(0.1))
+    slots = {name: slot.tolist() for name, slot in table.state().slots.items()}
+    table.set_optimizer(hotrow.Adam(0.5, beta_1=0.5))
+    assert table.optimizer == hotrow.Adam(0.5, beta_1=0.5)
+    assert table.steps == 3
+    assert {name: slot.tolist() for name, slot in table.state().slots.items()} == slots
+    as_new.set_optimizer(hotrow.Adam(0.1), fresh=True)
+    assert as_new.steps == 0
+    assert not any(slot.any() for slot in as_new.state().slots.values())
+    np.testing.assert_array_equal(as_new.vectors(), table.vectors())
+
+
+def test_a_change_of_optimizer_for_which_there_is_no_memory_changes_nothing(monkeypatch):
+    table = trained([1, 2])
+    before = everything(table)
+    monkeypatch.setattr(type(table._rows), "with_slots", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(MemoryError):
+        table.set_optimizer(hotrow.SGD(0.1))
+    assert everything(table) == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own notes on this machine's processor
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads wait for each other: 12 times as long on a busy machine
 
 import keras
 import pytest

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 import numpy as np
 
 from hotrow.bridges.code_batch import CodeBatch
-from hotrow.errors import ArgumentError
+from hotrow.errors import ArgumentError, IdError
 from hotrow.table import ids as ids_
 from hotrow.table.batch import Batch, Distinct
 from hotrow.table.table import Table
@@ -41,6 +41,7 @@ class Words:
         self.base = 0
         self._lock = threading.Lock()
         self._known: WeakKeyDictionary[Table, _Known] = WeakKeyDictionary()
+        self._places: dict[Any, int] = {}
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -53,7 +54,26 @@ class Words:
         """The ids at int64 (m,)."""
         return self.ids.take(which)
 
-    def rows(self, table: Table, which: np.ndarray, mask: Any, grow: bool, check: Check | None) -> _Found:
+    def place(self, id: Any) -> int:
+        """Which of the ids this one is, −1 if none.
+
+        Raises what `to_keys` raises for what can't be one of this kind.
+        """
+        place = self._places.get(id)
+        if place is None:
+            place = self._places[id] = self._find(id)
+        return place
+
+    def _find(self, id: Any) -> int:
+        try:
+            keys = ids_.to_keys([id], self.kind)
+        except IdError:
+            return -1  # beyond the range of this kind
+        if keys.texts is None:
+            return next(iter(np.flatnonzero(self.keys == keys.keys[0]).tolist()), -1)
+        return self.ids.index(keys.texts[0]).as_py()
+
+    def rows(self, table: Table, which: np.ndarray, grow: bool, check: Check | None) -> np.ndarray:
         """The rows of the ids at `which`, int64 (m,) distinct; what the table had once isn't asked for again."""
         with self._lock:
             known = self._known.get(table)
@@ -64,24 +84,14 @@ class Words:
             rows = known.rows[which]
             new = np.flatnonzero(rows < 0)
             if not len(new):
-                return rows, None
+                return rows
             ids = self.take(which[new])
             if check is not None:
                 check(ids)
             if grow and table.kind is None:
                 table.kind = self.kind  # all of these ids, not the first batch of them, decide
-            found = table.find(ids, grow=grow, mask=mask)
-            rows[new] = found.distinct
-            known.rows[which[new]] = found.distinct
-            if found.padding is None or not found.padding.any():
-                return rows, None
-            padding = np.zeros(len(rows), bool)
-            padding[new] = found.padding
-            return rows, padding
-
-
-_Found = tuple[np.ndarray, np.ndarray | None]
-"""Rows int32 (m,), and which of them are padding: bool (m,) or None."""
+            rows[new] = known.rows[which[new]] = table.find(ids, grow=grow).rows
+            return rows
 
 
 class _Known:
@@ -137,20 +147,21 @@ def _issue(words: Words) -> None:
     """Give the words a range of codes that nobody holds."""
     global _next
     with _lock:
-        _bases[:] = [base for base in _bases if base in _live]
-        start = _next
-        for _ in range(len(_bases) + 2):
-            if start + len(words) > LAST:
+        live = [(base, held) for base in _bases if (held := _live.get(base)) is not None]
+        ranges = [(base, base + max(1, len(held))) for base, held in live]
+        start, n = _next, max(1, len(words))
+        for _ in range(2 * len(live) + 2):  # once up to the last, and once from the first
+            if start + n > LAST:
                 start = FIRST
-            taken = next((b for b in _bases if b < start + len(words) and start < b + max(1, len(_live[b]))), None)
-            if taken is None:
+            taken = next((end for base, end in ranges if base < start + n and start < end), None)
+            if taken is None and start + n <= LAST:
                 break
-            start = taken + max(1, len(_live[taken]))
+            start = taken or start
         else:
             raise ArgumentError(f"{len(words):,} distinct ids at once are more than can be on their way to a layer")
-        words.base, _next = start, start + max(1, len(words))
+        words.base, _next = start, start + n
         _live[start] = words
-        _bases.insert(bisect_right(_bases, start), start)
+        _bases[:] = sorted([start, *(base for base, _ in live)])
 
 
 def decode(
@@ -166,34 +177,50 @@ def decode(
     known = _all_known(codes, table) if mask is None else None
     if known is not None:
         return known
-    unique = Distinct.of(codes.reshape(-1).astype(np.uint32).astype(np.uint64))
-    distinct = unique.keys.astype(np.uint32).view(np.int32).astype(np.int64)
-    rows, keys = np.empty(len(distinct), np.int32), np.empty(len(distinct), np.uint64)
-    padding: np.ndarray | None = None
-    names: list[tuple[np.ndarray, Words]] = []
-    for words, here in _words_of(distinct):
+    flat = codes.reshape(-1).astype(np.int64)
+    unique = Distinct.of(flat.view(np.uint64))
+    distinct = unique.keys.view(np.int64)
+    parts = _words_of(distinct)
+    rows, keys = np.full(len(distinct), -1, np.int32), np.empty(len(distinct), np.uint64)
+    padding = None if mask is None else np.zeros(len(distinct), bool)
+    for words, here in parts:
         which = distinct[here] - words.base
-        rows[here], pad = words.rows(table, which, mask, grow, check)
         keys[here] = words.keys[which]
-        if pad is not None:
-            padding = np.zeros(len(distinct), bool) if padding is None else padding
-            padding[here] = pad
-        names.append((here, words))
+        if padding is None:
+            rows[here] = words.rows(table, which, grow, check)
+        else:
+            padding[here] = pads = which == words.place(mask)
+            found = np.full(len(which), -1, np.int32)
+            found[~pads] = words.rows(table, which[~pads], grow, check)
+            rows[here] = found
 
     def name(position: int) -> str:
-        u = int(unique.inverse[position])
-        words = next(words for here, words in names if u in np.arange(len(distinct))[here])
-        return repr(_plain(words.take(distinct[u : u + 1] - words.base)))
+        code = flat[position : position + 1]
+        words = next(words for words, _ in parts if 0 <= int(code[0]) - words.base < len(words))
+        return repr(_plain(words.take(code - words.base)))
 
-    batch = Batch(table, codes.shape, Distinct(unique.inverse, unique.first, keys), rows, name, padding=padding)
     with table.lock.reading():
-        table.watch(batch)
-        for here, words in names:  # what was forgotten since it was found
+        forgotten = np.zeros(len(distinct), bool)
+        for words, here in parts:  # since they were found
             known = words.known(table)
-            assert known is not None
-            now = known.rows[distinct[here] - words.base]
-            batch.distinct[here] = np.where(batch.distinct[here] >= 0, now, -1)
+            if known is not None:
+                forgotten[here] = (rows[here] >= 0) & (known.rows[distinct[here] - words.base] < 0)
+        rows[forgotten] = -1
+        ids, chosen = Distinct(unique.inverse, unique.first, keys), slice(None)
+        if len(parts) > 1:
+            ids, chosen = _merged(unique, rows, keys)
+        padding = None if padding is None else padding[chosen]
+        batch = Batch(table, codes.shape, ids, rows[chosen], name, padding=padding)
+        batch.forgotten = forgotten[chosen] if forgotten.any() else None
+        table.watch(batch)
     return batch
+
+
+def _merged(unique: Distinct, rows: np.ndarray, keys: np.ndarray) -> tuple[Distinct, np.ndarray]:
+    """Ids that have come with two codes, of different Words, are one again: they have one row."""
+    apart = np.where(rows >= 0, rows.astype(np.int64), 2**32 + np.arange(len(rows)))
+    again = Distinct.of(apart.view(np.uint64))
+    return Distinct(again.inverse[unique.inverse], unique.first[again.first], keys[again.first]), again.first
 
 
 def _all_known(codes: np.ndarray, table: Table) -> Batch | None:

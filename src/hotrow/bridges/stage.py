@@ -4,11 +4,12 @@ A step is not a backward pass: a shared layer runs backward twice a step, accumu
 gradients overflowed is skipped, and gradients may be taken for no step at all. So
 
     forward    `pull` gives vectors. The framework also hands over the VALUE of the layer's hook, a scalar weight that
-               never changes the output. It moved since last time: the optimizer stepped, and what is pending becomes
-               one merged step of the table. A new training forward, and it didn't move: that step never was, and its
-               gradients are dropped.
-    backward   `push` only adds to what is pending, and returns the hook's gradient, another number each time, which the
-               optimizer writes into the hook (`overwrite_with_gradient`): so it moves by any optimizer at any rate.
+               never changes the output. Where it moved, the optimizer stepped, and what it stepped on becomes one
+               merged step of the table.
+    backward   `push` only adds to what is pending, and returns the hook's gradient, which the optimizer writes into the
+               hook (`overwrite_with_gradient`): so it moves by any optimizer at any rate. This gradient is another
+               number in each round of forward and backward, so that the hook says which rounds the step was of
+               (`rounds.py`). What no step has taken is let go.
 
 The lookup also gives a scalar, the penalty of a regularizer or 0, for the model to add to its loss: the gradient that
 reaches it is this very step's loss scale.
@@ -16,114 +17,41 @@ reaches it is this very step's loss scale.
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import ClassVar
-from weakref import WeakKeyDictionary, WeakSet
+from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
+from hotrow.bridges.rounds import KEPT, Hook, Part, stepped_on
+from hotrow.bridges.rules import Rule
 from hotrow.table.batch import Batch, Groups
 from hotrow.table.table import Table
 
-_SERIALS = 1 << 20
-_UNIT = 2.0**-44  # so small that no optimizer is disturbed, should it treat the hook as any other weight
 _REMEMBERED = 64  # batches between their forward and their backward
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What happens to a step's merged gradient before the table's optimizer sees it.
-
-    every      backward passes to one step, whose gradients are averaged (accumulation)
-    clipvalue  each number is held to ±clipvalue
-    clipnorm   the gradient of the step, all its rows together, is scaled down to this norm
-    """
-
-    every: int = 1
-    clipvalue: float | None = None
-    clipnorm: float | None = None
-
-    def apply(self, gradient: np.ndarray) -> np.ndarray:
-        """float32 (m, dim), which may be written, to the gradient of the step."""
-        if self.every > 1:
-            gradient /= np.float32(self.every)
-        if self.clipvalue is not None:
-            np.clip(gradient, -self.clipvalue, self.clipvalue, out=gradient)
-        if self.clipnorm is not None:
-            norm = float(np.sqrt(np.vdot(gradient, gradient)))
-            if norm > self.clipnorm:
-                gradient *= np.float32(self.clipnorm / norm)
-        return gradient
-
-
-@dataclass(frozen=True)
-class Penalty:
-    """l1 · Σ|w| + l2 · Σw² over the distinct rows of a batch."""
-
-    l1: float = 0.0
-    l2: float = 0.0
-
-    def value(self, rows: np.ndarray) -> float:
-        """Of rows float32 (m, dim)."""
-        return self.l1 * float(np.abs(rows).sum()) + self.l2 * float(np.vdot(rows, rows))
-
-    def gradient(self, rows: np.ndarray) -> np.ndarray:
-        """float32 (m, dim) → float32 (m, dim)."""
-        return np.float32(self.l1) * np.sign(rows) + np.float32(2 * self.l2) * rows
-
-
-@dataclass(eq=False)
-class Hook:
-    """What the stage knows of one layer: its last value, and what the layer does to its rows.
-
-    read        the hook's value now, for reads between steps
-    penalty     added to the loss, for each batch
-    constraint  float32 (m, dim) → float32 (m, dim): what the rows of a step become after it
-    """
-
-    read: Callable[[], float]
-    penalty: Penalty | None = None
-    constraint: Callable[[np.ndarray], np.ndarray] | None = None
-    seen: float | None = None
-    serial: int = 0
-    step: int = 0
-    pushed: bool = False
-    remembered: list[tuple[np.ndarray, Batch]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one backward pass has brought. rate: the step's learning rate, None for the optimizer's own."""
-
-    hook: Hook
-    batch: Batch
-    gradient: np.ndarray
-    rate: float | None
-    step: int
-    scale: float
 
 
 class Stage:
     """What is pending for one table, of all layers that train it. `Stage.of(table)` is the table's only one."""
 
-    _stages: ClassVar[WeakKeyDictionary[Table, Stage]] = WeakKeyDictionary()
-
     @classmethod
     def of(cls, table: Table) -> Stage:
         """The stage of this table, made at the first call."""
-        stage = cls._stages.get(table)
-        if stage is None:
-            stage = cls._stages[table] = cls()
-            table.pending = stage
-        return stage
+        if not isinstance(table.pending, cls):
+            table.pending = cls()
+        return table.pending
 
     def __init__(self) -> None:
         self.rule = Rule()
         self.parts: list[Part] = []
+        self._round = 0
+        self._pushed = -1  # the latest round of which gradients have come
+        self._changes = 0
         self._hooks: WeakSet[Hook] = WeakSet()
+        self.follows: Any = None  # whose optimizer steps it, as the framework's own room knows
         self._lock = threading.RLock()
         self._owner: int | None = None
 
@@ -135,6 +63,12 @@ class Stage:
         """A layer joins."""
         self._hooks.add(hook)
 
+    def remove(self, hook: Hook) -> None:
+        """A layer goes to another table."""
+        self._hooks.discard(hook)
+
+    # --- forward and backward ----------------------------------------------------------------------------------
+
     def pull(self, hook: Hook, ids: np.ndarray, batch: Batch, value: float, training: bool) -> tuple[np.ndarray, float]:
         """The vectors of a batch, float32 (*batch.shape, dim), and the penalty of its rows.
 
@@ -142,7 +76,10 @@ class Stage:
         """
         table = batch.table
         with self.working():
-            self._observe(hook, value, training)
+            self._observe({hook: value})
+            if self._pushed == self._round:
+                self._round += 1
+            hook.enter(self._round)
             vectors = table.lookup(batch)
             penalty = 0.0
             if hook.penalty is not None:
@@ -152,6 +89,11 @@ class Stage:
                 hook.remembered.append((ids, batch))
                 del hook.remembered[:-_REMEMBERED]
         return vectors, penalty
+
+    def look(self, hook: Hook, value: float) -> None:
+        """Take the value of a hook, as `pull` does."""
+        with self.working():
+            self._observe({hook: value})
 
     def recall(self, hook: Hook, ids: np.ndarray) -> Batch | None:
         """The batch that these ids were pulled as, if that wasn't long ago; it is given once."""
@@ -163,38 +105,67 @@ class Stage:
                     return batch
         return None
 
-    def push(self, hook: Hook, batch: Batch, gradients: np.ndarray, scale: float, rate: float | None) -> np.float32:
+    def push(
+        self,
+        hook: Hook,
+        batch: Batch,
+        gradients: np.ndarray,
+        scale: float,
+        rate: float | None,
+        carried: bool = False,
+    ) -> np.float32:
         """Add the gradients of a batch, float (*batch.shape, dim), and return the hook's.
 
-        scale: by which the loss was multiplied, and so the gradients; 0 where the model never added the penalty.
+        scale    the penalty's gradient: by what the loss was multiplied; 0 where the penalty isn't in the loss
+        carried  whether the framework will add the hook's gradient to one that no step has taken yet
+
+        Raises ArgumentError where the loss is scaled and this can't be seen.
         """
+        scaled_by = self.rule.scale(scale)
         flat = np.ascontiguousarray(gradients, np.float32).reshape(-1, batch.table.dim)
         with self.working():
+            self._changes += 1
             gradient = batch.merge(flat)
-            if scale not in {0.0, 1.0}:
-                gradient /= np.float32(scale)
             if hook.penalty is not None and scale != 0:
-                gradient += hook.penalty.gradient(_rows_of(batch))
-            first, hook.pushed = not hook.pushed, True
-            hook.serial += first
-            self.parts.append(Part(hook, batch, gradient, rate, hook.step, scale or 1.0))
-        if not np.isfinite(gradient).all():
-            return np.float32(np.nan)  # so that whoever skips steps that aren't finite skips this one
-        return np.float32((1 + hook.serial % _SERIALS) * _UNIT if first else 0.0)
+                gradient += np.float32(scale) * hook.penalty.gradient(_rows_of(batch))
+            if scaled_by != 1:
+                gradient /= np.float32(scaled_by)
+            if hook.pushes >= max(1, hook.pulls):  # backward once more, without a forward
+                self._round += 1
+                hook.enter(self._round)
+            finite = math.isfinite(scale) and bool(np.isfinite(gradient).all())
+            given = hook.gradient(finite)
+            self._pushed = max(self._pushed, hook.round)
+            self._forget_old(hook)
+            self.parts.append(Part(hook, batch, gradient, rate, hook.round, hook.number, scaled_by, carried))
+        return given
+
+    def _forget_old(self, hook: Hook) -> None:
+        """Let go of this layer's parts of rounds long past, which no step has taken."""
+        rounds = {part.round for part in self.parts if part.hook is hook}
+        if len(rounds) >= max(KEPT, self.rule.every or 1):
+            oldest = min(rounds)
+            self.parts = [part for part in self.parts if part.hook is not hook or part.round != oldest]
+            hook.lost = True
+
+    # --- commit ------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
         """Commit what the optimizer has stepped on, of which no forward pass has told yet."""
         if not self.parts or self._owner == threading.get_ident():
             return
+        changes = self._changes
         # Outside the lock: on JAX the value waits for a running step, which waits for the lock.
-        values = [(hook, hook.read()) for hook in {part.hook for part in self.parts}]
+        hooks = {part.hook for part in list(self.parts)}
+        values = {hook: value for hook in hooks if (value := hook.read()) is not None}
         with self.working():
-            for hook, value in values:
-                self._observe(hook, value, training=False)
+            if self._changes == changes:  # else a forward pass has been told of newer values meanwhile
+                self._observe(values)
 
     def drop(self) -> None:
         """Forget what is pending, and what the hooks' values were."""
         with self._lock:
+            self._changes += 1
             self.parts.clear()
             for hook in self._hooks:
                 hook.seen = None
@@ -210,40 +181,39 @@ class Stage:
             finally:
                 self._owner = was
 
-    def _observe(self, hook: Hook, value: float, training: bool) -> None:
-        """Take the value of a hook, and act on whether it moved."""
-        if training and hook.pushed:
-            hook.step, hook.pushed = hook.step + 1, False
-        moved = value != hook.seen  # NaN is always another: the optimizer wrote what `push` returned
-        known, hook.seen = hook.seen is not None, value
-        if moved and known:
-            self._commit()
-        elif training and self.parts and self.rule.every == 1:
-            self.parts = [part for part in self.parts if part.hook is not hook]
+    def _observe(self, values: dict[Hook, float]) -> None:
+        """Take the values of hooks, and commit what those that moved say that was stepped on."""
+        self._changes += 1
+        for hook in {part.hook for part in self.parts} - values.keys():  # of other layers on this table
+            if hook.peek and (value := hook.read()) is not None:
+                values[hook] = value
+        taken: list[Part] = []
+        every = 1
+        for hook, value in values.items():
+            mine = [part for part in self.parts if part.hook is hook]
+            if hook.observe(value) and mine:
+                stepped, every = stepped_on(mine, value, self.rule.every)
+                taken += stepped
+                late = stepped[-1].round
+                self.parts = [part for part in self.parts if part.hook is not hook or part.round > late]
+        if taken:
+            rounds = {part.round for part in taken}
+            taken += [part for part in self.parts if part.hook not in values and part.round in rounds]
+            self.parts = [part for part in self.parts if part.hook in values or part.round not in rounds]
+            self._commit(taken, every)
 
-    def _commit(self) -> None:
-        parts, self.parts = _taken(self.parts), []
-        if not parts:
-            return
+    def _commit(self, parts: list[Part], every: int) -> None:
+        """One step of the table, of these parts."""
         if len(parts) == 1:
             batch, gradient = parts[0].batch.unrepeated(), parts[0].gradient
         else:
             batch, which = Batch.once([part.batch for part in parts])
             gradient = Groups.of(which, len(batch)).merge(np.concatenate([part.gradient for part in parts]))
-        batch.table.update(batch, self.rule.apply(gradient), learning_rate=parts[-1].rate)
+        batch.table.update(batch, self.rule.apply(gradient, every), learning_rate=parts[-1].rate)
         for hook in {part.hook for part in parts}:
             if hook.constraint is not None:
                 mine, _ = Batch.once([part.batch for part in parts if part.hook is hook])
                 batch.table.constrain(mine, hook.constraint)
-
-
-def _taken(parts: list[Part]) -> list[Part]:
-    """The parts without those of skipped micro-steps.
-
-    Under accumulation with a loss scale, Keras skips one whose gradients overflowed, and halves the scale for the next.
-    """
-    scales = {part.step: part.scale for part in parts}
-    return [part for part in parts if scales.get(part.step + 1, part.scale) >= part.scale]
 
 
 def _rows_of(batch: Batch) -> np.ndarray:

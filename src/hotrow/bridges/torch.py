@@ -16,16 +16,17 @@ class _Lookup(torch.autograd.Function):
     def forward(ctx: Any, ids: Any, hook: Any, rate: float, crossing: Crossing) -> Any:
         ctx.set_materialize_grads(True)
         host_ids = ids.numpy(force=True)
-        ctx.kept = host_ids, rate, crossing
+        ctx.kept = host_ids, hook, rate, crossing
         vectors, penalty = crossing.pull(host_ids, hook.numpy(force=True))
         return torch.from_numpy(vectors).to(ids.device), torch.tensor(penalty, device=ids.device)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        ids, rate, crossing = ctx.kept
+        ids, hook, rate, crossing = ctx.kept
         vectors, penalty = (gradient.numpy(force=True) for gradient in gradients)
-        hook = crossing.push(ids, vectors, penalty, np.float32(rate))
-        return None, gradients[1].new_tensor(hook), None, None
+        carried = hook.is_leaf and hook.grad is not None and bool(hook.grad)  # no zero_grad() since the last backward
+        number = crossing.push(ids, vectors, penalty, np.float32(rate), carried=carried)
+        return None, gradients[1].new_tensor(number), None, None
 
 
 def lookup(ids: Any, hook: Any, rate: Any, crossing: Crossing) -> tuple[Any, Any]:
@@ -40,6 +41,11 @@ def on_host(function: Callable[[np.ndarray], np.ndarray], ids: Any, dtype: str) 
     if ids.is_meta:
         return torch.empty(ids.shape, dtype=getattr(torch, dtype), device="meta")
     return torch.from_numpy(function(ids.numpy(force=True))).to(ids.device)
+
+
+def value_of(variable: Any) -> float:
+    """A scalar parameter's value now."""
+    return variable.item()
 
 
 def is_symbolic(tensor: Any) -> bool:

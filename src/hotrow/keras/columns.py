@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import keras
@@ -10,82 +10,105 @@ import numpy as np
 
 from hotrow.bridges.codes import Words, encode
 from hotrow.errors import ArgumentError, KindError
-from hotrow.keras import modes, routes
+from hotrow.keras import forms, routes, trial
 from hotrow.keras.backend import bridge
-
-Path = tuple[Any, ...]
-Leaf = Callable[[Path, Any], Any]
-
-
-def is_stream(x: Any) -> bool:
-    """Whether it is read batch by batch: a PyDataset, a generator, tf.data, a DataLoader, Keras's own adapters."""
-    names = {f"{t.__module__.split('.')[0]}.{t.__name__}" for t in type(x).__mro__}
-    streams = {"tensorflow.DatasetV2", "torch.DataLoader", "grain.MapDataset", "grain.IterDataset", "grain.DataLoader"}
-    known = isinstance(x, (keras.utils.PyDataset, Iterator)) or "keras.DataAdapter" in names
-    return known or bool(names & streams)
-
-
-def columns_of(x: Any) -> Any:
-    """A dict of the columns of a data frame or an Arrow table; anything else as it is."""
-    if isinstance(x, Mapping):
-        return dict(cast("Mapping[Any, Any]", x))
-    names = getattr(x, "column_names", getattr(x, "columns", None))  # Arrow's; pandas' and polars'
-    if names is None or callable(names) or isinstance(x, np.ndarray):
-        return x
-    return {str(name): x[name] for name in names}
-
-
-def is_structure(x: Any) -> bool:
-    """Whether a list or tuple is of several inputs, and not itself one of ids."""
-    return isinstance(x, (list, tuple)) and len(x) > 0 and all(_is_array(item) for item in cast("list[Any]", x))
-
-
-def _is_array(x: Any) -> bool:
-    return getattr(x, "ndim", len(getattr(x, "shape", ()))) >= 1 or hasattr(x, "__arrow_c_stream__")
-
-
-def to_numbers(x: Any) -> Any:
-    """Numbers of a list, or of Arrow's, pandas' or polars' kind, as an array; tensors and arrays as they are."""
-    if isinstance(x, (list, tuple, range)) or (hasattr(x, "to_numpy") and not isinstance(x, np.ndarray)):
-        return np.asarray(x)
-    return x
+from hotrow.keras.embedding import Embedding
+from hotrow.keras.forms import Leaves, Path, to_numbers
 
 
 class Columns:
     """How one model's inputs are read: which are ids, and of what rank.
 
-    Which are ids is read off a functional model's graph; of any other, a trial tells: two samples go through it, and
-    the layers that are hotrow's say which codes have come to them.
+    Which are ids is read off a functional model's graph, and found out by trial where that doesn't tell.
     """
 
     def __init__(self, model: Any) -> None:
         self.model = model
         self._kinds: dict[Path, bool] = {}
+        self._readers: dict[Path, list[Any]] = {}  # the layers that get all of a leaf
+        self._readers: dict[Path, list[Embedding]] = {}
 
     def encode(self, x: Any) -> tuple[Any, list[Words], bool]:
-        """What Keras takes for x, what must be held while it is used, and whether some rank 1 became a column.
+        """What Keras takes for x, what must be held while it is used, and whether each sample has a single id.
 
         Raises what ids are refused with.
         """
         held: list[Words] = []
-        lifted = False
+        single = False
 
         def leaf(path: Path, value: Any) -> Any:
-            nonlocal lifted
+            nonlocal single
             if not self._kinds[path]:
-                value = to_numbers(value)
-            elif bridge.is_symbolic(value):
+                return self._lift(path, to_numbers(value))
+            if bridge.is_symbolic(value):
                 value = self._encode_in_graph(value)
             else:
                 value, words = encode(value)
                 held.append(words)
-            column = self._lift(path, value)
-            lifted |= column is not value
-            return column
+                for layer in self._readers.get(path, []):
+                    layer.check(words)  # now, for in the middle of a step JAX would lose the model's weights
+            value = self._lift(path, value)
+            single |= tuple(value.shape[1:]) == (1,)
+            return value
 
-        structured = self.arrange(x)
-        self._learn(structured)
-        return _map(leaf, structured), held, lifted
+        leaves = self._arrange(x)
+        self._learn(leaves)
+        return leaves.map(leaf), held, single
+
+    def targets(self, y: Any, single: bool) -> Any:
+        """y, or sample weights, as Keras takes them.
+
+        single: each sample of x has one id. Then rank 1 becomes a column where the model's output has the rank for it.
+        """
+        if y is None:
+            return None
+        outputs = getattr(self.model, "outputs", None) or []  # unknown, of a model that is no graph
+        deep = [single and len(output.shape) > 2 for output in outputs]
+        names = self._names_of_outputs(outputs)
+
+        def leaf(path: Path, value: Any) -> Any:
+            value = to_numbers(value)
+            place = path[0] if path else None
+            place = names.index(place) if place in names else place
+            column = deep[place] if isinstance(place, int) and place < len(deep) else any(deep)
+            return value[:, None] if column and len(value.shape) == 1 else value
+
+        columns = forms.columns_of(y)
+        if columns is not None and not isinstance(y, Mapping) and len(outputs) < 2:
+            y = forms.to_matrix(columns)  # one output: a frame is a matrix, as in Keras
+        elif len(outputs) > 1 and isinstance(y, (list, tuple)) and len(y) == len(outputs):
+            return Leaves.by_place(y).map(leaf)
+        return Leaves.spread(y).map(leaf)
+
+    def _names_of_outputs(self, outputs: Any) -> list[Any]:
+        functional = self._functional()
+        struct = getattr(functional, "_outputs_struct", None)
+        if isinstance(struct, dict):
+            keys = {id(tensor): key for key, tensor in struct.items()}
+            return [keys.get(id(output)) for output in outputs]
+        return list(getattr(functional, "output_names", []))
+
+    def loosen(self, spec: Any) -> Any:
+        """The spec of a batch, with no length for what has none in this model: an axis that is None in its Input."""
+        x, *others = keras.utils.unpack_x_y_sample_weight(spec)
+        lengths: set[int] = set()
+
+        def leaf(path: Path, tensor: Any) -> Any:
+            known = self._tensor(path)
+            if known is None or len(known.shape) != len(tensor.shape):
+                return tensor
+            free = [given is None for given in known.shape]
+            lengths.update(n for n, is_free in list(zip(tensor.shape, free, strict=True))[1:] if is_free and n != 1)
+            return _without(tensor, free)
+
+        def along(tensor: Any) -> Any:
+            """Labels of each step of a sequence are as long as it."""
+            return _without(tensor, [axis == 1 and n in lengths for axis, n in enumerate(tensor.shape)])
+
+        several = isinstance(x, (list, tuple)) and self._functional() is not None
+        x = (Leaves.by_place(x) if several else Leaves.spread(x)).map(leaf)
+        others = [None if other is None else keras.tree.map_structure(along, other) for other in others]
+        return keras.utils.pack_x_y_sample_weight(tuple(x) if isinstance(x, list) else x, *others)
 
     # --- structure ---------------------------------------------------------------------------------------------
 
@@ -93,33 +116,44 @@ class Columns:
         model = self.model
         return model if hasattr(model, "_nodes_by_depth") else getattr(model, "_functional", None)
 
-    def arrange(self, x: Any) -> Any:
+    def _arrange(self, x: Any) -> Leaves:
         """x as the model's inputs lie: columns by name, a list for several, a single one bare."""
-        x = columns_of(x)
         functional = self._functional()
         if functional is None:
-            return x
-        names = [tensor._keras_history.operation.name for tensor in functional.inputs]
-        if isinstance(x, dict):
-            return self._by_name(x, names)
+            return Leaves.spread(x)
+        names = [tensor.name for tensor in functional.inputs]
+        struct, columns = functional._inputs_struct, forms.columns_of(x)
+        if columns is not None:
+            return self._by_name(columns, names, framed=not isinstance(x, Mapping))
         if len(names) == 1:
-            return x[0] if isinstance(x, (list, tuple)) and len(x) == 1 and is_structure(x) else x
+            x = x[0] if isinstance(x, (list, tuple)) and len(x) == 1 and forms.is_several(x) else x
+            return Leaves.by_name({next(iter(struct)): x}) if isinstance(struct, dict) else Leaves.single(x)
         if not isinstance(x, (list, tuple)) or len(x) != len(names):
             given = f"{len(x)} of them" if isinstance(x, (list, tuple)) else f"a {type(x).__name__}"
             raise ArgumentError(f"this model has the inputs {names}; expected a list or a dict of them, got {given}")
-        return list(cast("list[Any]", x))
+        items = cast("list[Any]", x)
+        return Leaves.by_name(dict(zip(struct, items, strict=True))) if isinstance(struct, dict) else Leaves.by_place(x)
 
-    def _by_name(self, x: dict[str, Any], names: list[str]) -> Any:
+    def _by_name(self, x: dict[Any, Any], names: list[str], *, framed: bool) -> Leaves:
         struct = self._functional()._inputs_struct
         wanted = list(struct) if isinstance(struct, dict) else names
         missing = [name for name in wanted if name not in x]
-        if missing and len(x) == len(wanted) == 1:  # one column, one input: no doubt
-            return next(iter(x.values()))
+        if missing and len(wanted) == 1 and (framed or len(x) == 1):  # no doubt: one input, all that there is
+            whole = next(iter(x.values())) if len(x) == 1 else forms.to_matrix(x)
+            return Leaves.by_name({wanted[0]: whole}) if isinstance(struct, dict) else Leaves.single(whole)
         if missing:
             raise ArgumentError(f"this model has an input {missing[0]!r}; expected that column, got {list(x)}")
-        if len(wanted) == 1 and not isinstance(struct, dict):
-            return x[wanted[0]]
-        return {name: x[name] for name in wanted} if isinstance(struct, dict) else [x[name] for name in wanted]
+        if isinstance(struct, dict):
+            return Leaves.by_name({name: x[name] for name in wanted})
+        return Leaves.single(x[wanted[0]]) if len(wanted) == 1 else Leaves.by_place([x[name] for name in wanted])
+
+    def _path(self, place: int) -> Path:
+        """Where the leaf lies that goes to an Input of a functional model."""
+        functional = self._functional()
+        struct, tensor = functional._inputs_struct, functional.inputs[place]
+        if isinstance(struct, dict):
+            return (next(key for key in struct if struct[key] is tensor),)
+        return (place,) if len(functional.inputs) > 1 else ()
 
     def _tensor(self, path: Path) -> Any:
         """The Input that a leaf goes to, of a functional model."""
@@ -127,110 +161,67 @@ class Columns:
         if functional is None:
             return None
         struct = functional._inputs_struct
-        if isinstance(struct, dict) and path:
-            return struct[path[0]]
-        return functional.inputs[path[0] if path else 0]
-
-    def _rank(self, path: Path) -> int | None:
-        tensor = self._tensor(path)
-        return None if tensor is None else len(tensor.shape)
+        return struct[path[0]] if isinstance(struct, dict) else functional.inputs[path[0] if path else 0]
 
     def _lift(self, path: Path, value: Any) -> Any:
-        return value[:, None] if len(value.shape) == 1 and self._rank(path) == 2 else value
+        tensor = self._tensor(path)
+        return value[:, None] if tensor is not None and len(tensor.shape) == 2 and len(value.shape) == 1 else value
 
     # --- which are ids -----------------------------------------------------------------------------------------
 
     def learn_graph(self) -> None:
         """Read off a functional model which inputs are ids, and make those int32."""
         functional = self._functional()
-        struct = functional._inputs_struct
-        kinds = routes.kinds(functional)
-        for place, (tensor, kind) in enumerate(zip(functional.inputs, kinds, strict=True)):
-            if kind is None:
-                continue
+        for place, (kind, readers) in enumerate(routes.kinds(functional)):
             if kind:
-                routes.retype(tensor)
-            name = tensor._keras_history.operation.name
-            path: Path = (place,) if isinstance(struct, (list, tuple)) and len(struct) > 1 else ()
-            path = (next((key for key in struct if struct[key] is tensor), name),) if isinstance(struct, dict) else path
-            self._kinds[path] = kind
+                routes.retype(functional.inputs[place])
+            if kind is not None:
+                self._kinds[self._path(place)] = kind
+            self._readers[self._path(place)] = readers
 
-    def _learn(self, x: Any) -> None:
-        """Find out which of the leaves of x are ids, if that isn't known."""
-        leaves = dict(_leaves(x))
-        unknown = [path for path in leaves if path not in self._kinds]
+    def _learn(self, leaves: Leaves) -> None:
+        """Find out which of the leaves are ids, if that isn't known."""
+        unknown = [path for path in leaves.of if path not in self._kinds]
         if not unknown:
             return
-        layers = routes.embeddings(self.model)
-        if not layers and self._functional() is not None:
+        if not routes.embeddings(self.model) and self._functional() is not None:
             self._kinds |= dict.fromkeys(unknown, False)
-            return
-        if any(bridge.is_symbolic(leaf) for leaf in leaves.values()):
-            self._kinds |= {path: self._guess(leaves[path], len(leaves)) for path in unknown}
-            return
-        candidates = [path for path in unknown if not _is_float(leaves[path])]
+        elif any(bridge.is_symbolic(leaf) for leaf in leaves.of.values()):
+            self._kinds |= {path: self._guess(leaves.of[path], len(leaves.of)) for path in unknown}
+        else:
+            self._kinds |= self._try(leaves, unknown)
+
+    def _try(self, leaves: Leaves, unknown: list[Path]) -> dict[Path, bool]:
+        inputs = {path: self._tensor(path) for path in unknown} if self._functional() is not None else {}
+        dtypes = {path: tensor.dtype for path, tensor in inputs.items()}
         kinds = dict.fromkeys(unknown, False)
-        for path in candidates:
-            others = {p for p in candidates if p != path and _must_be_id(leaves[p])}
-            kinds[path] = self._try(x, path, others) or _must_be_id(leaves[path])
-        self._kinds |= kinds
-        if self._functional() is not None:
-            for path, kind in kinds.items():
-                if kind:
-                    routes.retype(self._tensor(path))
+        for tensor in inputs.values():
+            routes.retype(tensor)  # or codes would be rounded
+        try:
+            found = trial.kinds(self.model, leaves, self._kinds, self._lift)
+            kinds = {path: kind for path, (kind, _) in found.items()}
+            self._readers |= {path: readers for path, (_, readers) in found.items()}
+        finally:
+            for path, tensor in inputs.items():
+                if not kinds[path]:
+                    routes.retype(tensor, dtypes[path])
+        self.model._follow()  # layers that were made only now
+        return kinds
 
     @staticmethod
     def _guess(leaf: Any, leaves: int) -> bool:
         """Of a tensor that can't be tried out."""
-        if leaves > 1 and "int" in str(leaf.dtype):
+        is_float = "float" in str(leaf.dtype)
+        if leaves > 1 and not is_float:
             raise ArgumentError(
                 "in a graph it can't be tried out which inputs of this model are ids; expected one call outside of it "
                 "before, e.g. model(batch)"
             )
-        return not _is_float(leaf)
-
-    def _try(self, x: Any, path: Path, others: set[Path]) -> bool:
-        """Whether the codes of a leaf come to a hotrow layer; ArgumentError if they are calculated with as well."""
-        outputs: list[Any] = []
-        came = False
-        held: list[Words] = []
-        for _ in range(2):  # with two sets of codes: what comes out may not depend on them
-
-            def leaf(here: Path, value: Any) -> Any:
-                value = value[:2]
-                if here != path and here not in others:
-                    return keras.ops.convert_to_tensor(self._lift(here, to_numbers(value)))
-                codes, words = encode(value)
-                held.append(words)
-                return keras.ops.convert_to_tensor(self._lift(here, codes))
-
-            start = len(held)
-            tried = _map(leaf, x)
-            order = [p for p, _ in _leaves(x) if p == path or p in others]
-            words = held[start + order.index(path)]
-            with modes.probe() as seen:
-                try:
-                    out = self.model(tried, **({"training": False} if self.model._call_has_training_arg else {}))
-                except Exception:
-                    if not others and not came:
-                        return False  # numbers that must be small, say; as ids they would have come to a layer
-                    raise
-            came = any(((codes >= words.base) & (codes < words.base + len(words))).any() for codes in seen)
-            if not came:
-                return False
-            outputs.append([np.asarray(keras.ops.convert_to_numpy(o)) for o in keras.tree.flatten(out)])
-        if not all(np.array_equal(a, b, equal_nan=True) for a, b in zip(*outputs, strict=True)):
-            where = f"input {path[0]!r}" if path else "the input"
-            raise ArgumentError(
-                f"{where} comes to a hotrow layer, as ids, and is calculated with elsewhere in the model, as numbers; "
-                "expected one or the other: give the numbers an input of their own"
-            )
-        return True
+        return not is_float
 
     def _encode_in_graph(self, value: Any) -> Any:
         """Codes of a tensor that has no value yet, as in a `tf.function` of the user's own."""
-        if bridge.refusal() and any(layer.input_dim is None for layer in routes.embeddings(self.model)):
-            raise KindError(f"{bridge.refusal()}; expected fit or train_on_batch, which take ids on the host")
+        self.refuse_cut()
 
         def function(ids: np.ndarray) -> np.ndarray:
             codes, words = encode(ids)
@@ -238,6 +229,11 @@ class Columns:
             return codes
 
         return bridge.on_host(function, value, "int32")
+
+    def refuse_cut(self) -> None:
+        """KindError where ids come as tensors that the backend has cut."""
+        if bridge.refusal() and any(layer.input_dim is None for layer in routes.embeddings(self.model)):
+            raise KindError(f"{bridge.refusal()}; expected fit or train_on_batch, which take ids on the host")
 
 
 _recent: list[list[Words]] = []
@@ -250,39 +246,7 @@ def remember(words: list[Words]) -> None:
     del _recent[:-_MOST]
 
 
-def _leaves(x: Any) -> Iterator[tuple[Path, Any]]:
-    if isinstance(x, dict):
-        for key, value in cast("dict[Any, Any]", x).items():
-            yield (key,), value
-    elif is_structure(x):
-        for place, value in enumerate(cast("list[Any]", x)):
-            yield (place,), value
-    else:
-        yield (), x
-
-
-def _map(function: Leaf, x: Any) -> Any:
-    """The same structure, of what `function` makes of each leaf."""
-    if isinstance(x, dict):
-        return {key: function((key,), value) for key, value in cast("dict[Any, Any]", x).items()}
-    if is_structure(x):
-        return type(x)(function((place,), value) for place, value in enumerate(cast("list[Any]", x)))
-    return function((), x)
-
-
-def _is_float(x: Any) -> bool:
-    dtype = getattr(x, "dtype", None)
-    if dtype is not None:
-        return "float" in str(dtype)
-    flat = np.asarray(x[:2], dtype=object).reshape(-1).tolist() if isinstance(x, (list, tuple)) else []
-    return bool(flat) and all(isinstance(item, float) for item in flat)
-
-
-def _must_be_id(x: Any) -> bool:
-    """Whether Keras couldn't take it for numbers: strings, or beyond int32."""
-    try:
-        codes, words = encode(x[:2])
-    except Exception:  # noqa: BLE001 — it isn't ids, then
-        return False
-    del codes
-    return words.kind == "string"
+def _without(tensor: Any, free: list[bool]) -> Any:
+    """The spec of a tensor, with None for the lengths that are free."""
+    shape = [None if is_free else n for n, is_free in zip(tensor.shape, free, strict=True)]
+    return keras.KerasTensor(shape, tensor.dtype)

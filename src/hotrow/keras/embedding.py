@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
-from hotrow.bridges.codes import decode
+from hotrow.bridges.codes import Words, decode
 from hotrow.bridges.crossing import Crossing
 from hotrow.bridges.id_range import IdRange
-from hotrow.bridges.stage import Hook, Stage
+from hotrow.bridges.rounds import Hook
+from hotrow.bridges.stage import Stage
 from hotrow.errors import ArgumentError, IdError, KindError
 from hotrow.keras import following, modes, settings, sharing, tokens
 from hotrow.keras.backend import bridge
 from hotrow.table.batch import Batch
+from hotrow.table.ids import to_keys
+from hotrow.table.ids import to_keys
 from hotrow.table.table import Table
 
 _REFUSED = {
@@ -84,11 +89,13 @@ class Embedding(keras.layers.Layer):
         self.autocast = False  # ids aren't to be rounded, nor the hook
         self.supports_jit = modes.SUPPORTS_JIT
         self._given_table = table is not None
+        self.mark: str | None = None
         self.table: Table = self._own_table() if table is None else self._check_table(table)
         self._stage = Stage.of(self.table)
-        self._hook = Hook(self._read_hook, settings.to_penalty(self.embeddings_regularizer))
+        self._hook = Hook(self._read_hook, modes.CAN_PEEK, settings.to_penalty(self.embeddings_regularizer))
         self._hook.constraint = settings.to_constraint(self.embeddings_constraint)
         self._stage.add(self._hook)
+        self.__dict__["_crossings"] = {}  # past what Keras tracks
         following.begin(self._stage, self.table, optimizer, brought=self._given_table)
         if weights is not None:
             self._set_matrix(weights)
@@ -136,7 +143,8 @@ class Embedding(keras.layers.Layer):
     def build(self, input_shape: Any = None) -> None:
         """Make the hook, the layer's one weight."""
         modes.refuse_unsupported(self)
-        self.hook = self.add_weight(shape=(), initializer="zeros", dtype="float32", autocast=False, name="hook")
+        # Its name is the matrix's in Keras, by which `exclude_from_weight_decay` knows it.
+        self.hook = self.add_weight(shape=(), initializer="zeros", dtype="float32", autocast=False, name="embeddings")
         self.hook.overwrite_with_gradient = True  # by any optimizer it becomes what `push` returns
         self._carry_the_table(self.hook)
 
@@ -144,31 +152,51 @@ class Embedding(keras.layers.Layer):
         """Vectors of ids, or of codes inside a hotrow model: (…) → (…, output_dim)."""
         training = bool(training) and self.trainable
         codes = modes.are_codes()
-        if modes.probing(inputs):
-            return keras.ops.zeros((*inputs.shape, self.output_dim), self.compute_dtype)
+        if modes.probing(self, inputs):
+            return modes.stand_in(inputs, self.output_dim, self.compute_dtype)
         if not codes and self.input_dim is None and bridge.refusal():
             raise KindError(f"{bridge.refusal()}; expected ids without a bound in hotrow.keras.Model, or an input_dim")
-        rate = following.rate(self._stage, self.name) if training else -1.0
-        crossing = Crossing(
-            self._stage, self._hook, self.output_dim, training, self._decoder if codes else self._finder
-        )
-        vectors, penalty = bridge.lookup(inputs, self.hook.value, rate, crossing)
-        if training or self._hook.penalty is not None:
-            self.add_loss(penalty)
+        if training:
+            sharing.refuse_apart(self)
+        following.called(self._stage, self.table, self.hook)
+        rate = following.rate(self._stage, self.name, training)
+        vectors, penalty = bridge.lookup(inputs, self.hook.value, rate, self._crossing(training, codes))
+        self.add_loss(penalty)  # 0 without a regularizer, and in backward it shows by what the loss is scaled
         return keras.ops.cast(vectors, self.compute_dtype)
+
+    def _crossing(self, training: bool, codes: bool) -> Crossing:
+        """The calls of the host; the layer holds them, for a graph doesn't."""
+        crossing = self._crossings.get((training, codes))
+        if crossing is None:
+            find = self._decoder if codes else self._finder
+            rate = partial(following.host_rate, self._stage, self.name)
+            crossing = Crossing(self._stage, self._hook, self.output_dim, training, find, rate)
+            self._crossings[training, codes] = crossing
+        return crossing
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """Which of the ids aren't padding: bool (…)."""
         if self.mask_id is None:
             return None
-        find = self._decoder if modes.are_codes() else self._finder
+        if isinstance(inputs, keras.KerasTensor):  # no part of the graph: it goes with the vectors, once there are any
+            return None
+        if modes.is_probing():
+            return keras.ops.ones_like(inputs, "bool")
+        isnt_padding = weakref.WeakMethod(self._isnt_padding)
+        codes = modes.are_codes()
 
         def known(ids: np.ndarray) -> np.ndarray:
-            with self._stage.working():
-                batch = find(np.array(ids), False)
-            return ~batch.padding[batch.inverse].reshape(batch.shape)  # pyright: ignore[reportOptionalSubscript]
+            function = isnt_padding()
+            assert function is not None
+            return function(np.array(ids), codes)
 
         return bridge.on_host(known, inputs, "bool")
+
+    def _isnt_padding(self, ids: np.ndarray, codes: bool) -> np.ndarray:
+        with self._stage.working():
+            batch = self._decoder(ids, False) if codes else self._finder(ids, False)
+        assert batch.padding is not None
+        return ~batch.padding[batch.inverse].reshape(batch.shape)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """(…) → (…, output_dim)."""
@@ -179,7 +207,9 @@ class Embedding(keras.layers.Layer):
         return keras.KerasTensor(self.compute_output_shape(inputs.shape), self.compute_dtype)
 
     def _decoder(self, codes: np.ndarray, grow: bool) -> Batch:
-        if codes.dtype != np.int32:
+        if self.input_dim is not None and codes.dtype.kind in "iu" and codes.size and codes.min() >= 0:
+            return self._finder(codes, grow)  # no codes: the model itself has made ids, as ops.arange for positions
+        if codes.dtype not in {np.dtype(np.int32), np.dtype(np.int64)}:
             raise ArgumentError(
                 f"layer {self.name!r} got {codes.dtype} where ids were expected; hotrow.keras.Model takes ids as "
                 "integers or strings, and passes floats on as numbers: give np.asarray(ids, 'int64')"
@@ -197,17 +227,27 @@ class Embedding(keras.layers.Layer):
                 f"{error}; hotrow.keras.Model takes ids as they are, whatever the dtype of its Input"
             ) from None
 
+    def check(self, words: Words) -> None:
+        """Raise what these ids will be refused with, for they all come to this layer."""
+        if self.table.kind not in {None, words.kind}:
+            to_keys(words.ids, self.table.kind)
+        if self.mask_id is not None:
+            words.place(self.mask_id)
+        self._check_range(words.ids)
+
     def _check_range(self, ids: Any) -> None:
         """Refuse ids beyond input_dim."""
         if self.input_dim is None or not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iuf":
             return
-        out = (ids < 0) | (ids >= self.input_dim)
+        numbers = ids.astype(np.float64) if ids.dtype.kind == "f" else ids  # float16 has no number for every input_dim
+        out = (numbers < 0) | (numbers >= self.input_dim)
         if self.mask_id is not None:
             out &= ids != self.mask_id
         if out.any():
-            first = ids.reshape(-1)[int(np.argmax(out.reshape(-1)))]
+            first = ids.reshape(-1)[int(np.argmax(out.reshape(-1)))].item()
+            item = f"{first:.17g}" if isinstance(first, float) else str(first)
             what = IdRange(self.input_dim, f"the input_dim of layer {self.name!r}", self.output_dim)
-            raise IdError(f"{what.text(f'{first:.0f}', '')}, or in hotrow.keras.Embedding(None, {self.output_dim})")
+            raise IdError(f"{what.text(item, '')}, or in hotrow.keras.Embedding(None, {self.output_dim})")
 
     # --- training ----------------------------------------------------------------------------------------------
 
@@ -220,7 +260,11 @@ class Embedding(keras.layers.Layer):
         hook = self.hook if self.built else None
         following.follow(self._stage, self.table, optimizer, hook, unless_told=unless_told)
 
-    def _read_hook(self) -> float:
+    def follows(self, optimizer: Any) -> bool:
+        """Whether the table is trained as by this Keras optimizer, or has an optimizer of its own."""
+        return following.is_following(self._stage, optimizer)
+
+    def _read_hook(self) -> float | None:
         return modes.read(self.hook)
 
     # --- weights, files ----------------------------------------------------------------------------------------
@@ -233,16 +277,23 @@ class Embedding(keras.layers.Layer):
             return tokens.Token.of(self.table, number())
 
         def from_token(value: Any) -> Any:
-            if isinstance(value, np.ndarray):  # an optimizer assigns tensors
-                tokens.restore(self.table, value, self.name)
+            if isinstance(value, (np.ndarray, np.generic)):  # an optimizer assigns tensors
+                self._wait()
+                tokens.restore(self, value)
             return assign(np.asarray(value) if isinstance(value, tokens.Token) else value)
 
         hook.numpy, hook.assign = to_token, from_token
+
+    def _wait(self) -> None:
+        """Until a step that JAX is still at has brought its gradients."""
+        if self.built:
+            self._read_hook()
 
     def get_weights(self) -> list[np.ndarray]:
         """With input_dim, the matrix as in Keras, else the hook; either brings the whole table to `set_weights`."""
         if not self.built:
             return []
+        self._wait()
         return [tokens.Token.of(self.table, 0.0 if self.input_dim is None else self.embeddings)]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
@@ -252,7 +303,8 @@ class Embedding(keras.layers.Layer):
         if getattr(weights[0], "state", None) is None and np.ndim(weights[0]) == 2:
             self._set_matrix(weights)
         else:
-            tokens.restore(self.table, weights[0], self.name)
+            self._wait()
+            tokens.restore(self, weights[0])
 
     def count_params(self) -> int:
         """Rows × output_dim."""
@@ -260,11 +312,13 @@ class Embedding(keras.layers.Layer):
 
     def save_own_variables(self, store: Any) -> None:
         """The whole table: rows, slots, ids, steps."""
+        self._wait()
         tokens.store(self.table, store)
 
     def load_own_variables(self, store: Any) -> None:
         """The table that was saved; CorruptError for what isn't one."""
-        tokens.load(self.table, store, self.name)
+        self._wait()
+        tokens.load(self, store)
 
     def get_config(self) -> dict[str, Any]:
         """All arguments but weights; a table is shared again where Keras shares objects, as in `load_model`."""
@@ -275,18 +329,41 @@ class Embedding(keras.layers.Layer):
             "embeddings_regularizer": keras.regularizers.serialize(self.embeddings_regularizer),
             "embeddings_constraint": keras.constraints.serialize(self.embeddings_constraint),
             "mask_zero": self.mask_zero,
-            "mask_id": None if self.mask_zero else self.mask_id,
+            "mask_id": None if self.mask_zero else _plain(self.mask_id),
             "optimizer": settings.optimizer_config(self.optimizer),
-            "seed": self.seed,
+            "seed": _plain(self.seed),
             "ids": self.ids,
-            "table": sharing.config_of(self._stage, self.table),
+            "table": sharing.config_of(self._stage, self.table, self._given_table),
         }
         return {**super().get_config(), **config}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Embedding:
         """A layer with these arguments, and an empty table."""
-        return cls(**settings.from_layer_config(config))
+        config, mark = settings.from_layer_config(config), None
+        if config.get("table") is not None:
+            config["table"], mark = sharing.from_config(config["table"])
+        layer = cls(**config)
+        layer.mark = mark
+        return layer
+
+    def use(self, table: Table) -> None:
+        """Share another layer's table from now on."""
+        self._stage.remove(self._hook)
+        self.table, self._given_table = table, True
+        self._stage = Stage.of(table)
+        self._stage.add(self._hook)
+        self.__dict__["_crossings"] = {}  # past what Keras tracks
+
+    def __dir__(self) -> list[str]:
+        """Without the matrix: Keras, when it saves, takes all that is here, and it would be made for nothing."""
+        return [name for name in super().__dir__() if name != "embeddings"]
+
+
+def _plain(value: Any) -> Any:
+    """A number or string as JSON has it."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _check_dim(name: str, given: Any) -> Any:

@@ -6,9 +6,14 @@ Ids become codes on the host before Keras sees them: data in memory once per cal
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cache
+from inspect import signature
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state
 from keras.src.models.functional import (
     Functional as KerasFunctional,  # the class that keras.Model(inputs, outputs) makes
 )
@@ -17,19 +22,25 @@ from keras.src.utils.io_utils import print_msg
 
 from hotrow.errors import ArgumentError
 from hotrow.keras import columns as columns_
-from hotrow.keras import following, modes, routes
+from hotrow.keras import following, modes, routes, settings, sharing
+from hotrow.keras.backend import bridge
 from hotrow.keras.columns import Columns
-from hotrow.keras.sources import encoded_stream
+from hotrow.keras.forms import is_stream
+from hotrow.keras.sources import Stream, encoded_stream
 
+_SIGNATURES = {
+    name: signature(getattr(keras.Model, name)) for name in ("fit", "evaluate", "train_on_batch", "test_on_batch")
+}
 _Base: Any = object
 if hasattr(keras.Model, "compute_loss_and_updates"):  # JAX's alone
 
     class _Traced:
-        """On JAX the learning rate of a step is known inside the step only."""
+        """On JAX a step's learning rate is known inside the step only, and nothing orders its calls of the host."""
 
         def compute_loss_and_updates(self, *args: Any, optimizer_variables: Any = None, **kwargs: Any) -> Any:
             with following.traced(self.optimizer, optimizer_variables):  # pyright: ignore[reportAttributeAccessIssue]
-                return super().compute_loss_and_updates(*args, optimizer_variables=optimizer_variables, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+                loss, rest = super().compute_loss_and_updates(*args, optimizer_variables=optimizer_variables, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+            return bridge.after_forward(loss), rest
 
     _Base = _Traced
 
@@ -50,31 +61,47 @@ class _TakesIds(_Base):
         leaves = keras.tree.flatten(x)
         if modes.are_codes() or any(isinstance(leaf, keras.KerasTensor) for leaf in leaves):
             return super().__call__(x, *args, **kwargs)
-        self._follow()
+        if global_state.get_global_attribute("current_call_ctx") is not None:  # called by a model that isn't hotrow's
+            self._columns.refuse_cut()
+        self._follow(again=False)
         x, words, _ = self._columns.encode(x)
         columns_.remember(words)
         with modes.codes():
             return super().__call__(keras.tree.map_structure(keras.ops.convert_to_tensor, x), *args, **kwargs)
 
+    def stateless_call(self, trainable: Any, rest: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """As Keras's, for loops in JAX; x as in `fit`, where it has values."""
+        if not modes.are_codes():
+            x, words, _ = self._columns.encode(x)
+            columns_.remember(words)
+        with modes.codes():
+            return super().stateless_call(trainable, rest, x, *args, **kwargs)
+
     def _data(self, x: Any, y: Any, weight: Any, **options: Any) -> tuple[Any, Any, Any, Any]:
         """x, y and sample_weight as Keras takes them, and what must be held while it does."""
-        if x is None or columns_.is_stream(x):
-            return (None if x is None else encoded_stream(self._columns, x, y, weight, **options)), None, None, None
-        x, words, lifted = self._columns.encode(x)
-        return x, self._targets(y, lifted), self._targets(weight, lifted), words
+        if x is None:
+            return None, y, weight, None
+        if is_stream(x):
+            stream = encoded_stream(self._columns, x, y, weight, **options)
+            return stream, None, None, stream
+        x, words, single = self._columns.encode(x)
+        return x, self._columns.targets(y, single), self._columns.targets(weight, single), words
 
-    def _targets(self, y: Any, lifted: bool) -> Any:
-        """Rank 1 becomes a column where the ids did and the model's output has the rank for it."""
-        outputs = getattr(self, "outputs", None)
-
-        def one(leaf: Any) -> Any:
-            leaf = columns_.to_numbers(leaf)
-            deep = outputs is None or any(len(output.shape) > 2 for output in outputs)
-            return leaf[:, None] if lifted and deep and len(leaf.shape) == 1 else leaf
-
-        if isinstance(y, dict) or columns_.is_structure(y):
-            return keras.tree.map_structure(one, columns_.columns_of(y))
-        return None if y is None else one(y)
+    @contextmanager
+    def _working(self, *held: Any) -> Generator[None]:
+        """While Keras works; then streams among what was held are closed, and an error of theirs is raised as such."""
+        streams = [stream for stream in held if isinstance(stream, Stream)]
+        try:
+            with modes.training(self):
+                yield
+        except Exception:
+            for stream in streams:
+                if stream.error is not None:
+                    raise stream.error from None
+            raise
+        finally:
+            for stream in streams:
+                stream.close()
 
     # --- training ----------------------------------------------------------------------------------------------
 
@@ -88,72 +115,99 @@ class _TakesIds(_Base):
         super().compile(*args, **kwargs)
         self._follow()
 
+    def get_compile_config(self) -> dict[str, Any]:
+        """As Keras's, of which each backend can make the same."""
+        config = settings.portable(super().get_compile_config())
+        return config if modes.SUPPORTS_JIT or not config else {**config, "jit_compile": "auto"}
+
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile as a saved model was."""
+        """Compile as a saved model was, on whichever backend."""
+        if type(self).compile is not _TakesIds.compile:
+            super().compile_from_config(config)  # which warns that it can't know a compile of the model's own
+            return
+        if not modes.SUPPORTS_JIT:
+            config = {**config, "jit_compile": "auto"}
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None and self.built:
             self.optimizer.build(self.trainable_variables)
 
-    def _follow(self) -> None:
+    def _follow(self, *, again: bool = True) -> None:
+        """Let tables follow the compiled optimizer. again: those that do, too, for its numbers may be others now."""
         optimizer = getattr(self, "optimizer", None)
         if optimizer is None:
             return
+        self._join()
         for layer in routes.embeddings(self):
-            layer.follow(optimizer, unless_told=True)
+            if again or not layer.follows(optimizer):
+                layer.follow(optimizer, unless_told=True)
+
+    def _join(self) -> None:
+        sharing.join(routes.embeddings(self))
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As Keras's; x may hold ids of any kind: lists, strings, 64-bit integers, Arrow and pandas columns."""
+        given = _arguments("fit", x, y, *args, **kwargs)
         self._follow()
-        options = {name: kwargs.get(name) for name in ("class_weight", "steps_per_epoch")}
-        options["shuffle"] = kwargs.get("shuffle", True)
-        x, y, weight, _held = self._data(x, y, kwargs.pop("sample_weight", None), **options)
-        if _held is None and x is not None:
-            kwargs |= {"class_weight": None, "shuffle": False}
-        validation = kwargs.pop("validation_data", None)
-        if validation is not None:
-            *validation, _held_too = self._validation(validation)
-            kwargs["validation_data"] = validation[0] if validation[1] is None else tuple(validation)
-        with modes.training(self):
-            history = super().fit(x, y, *args, sample_weight=weight, **kwargs)
+        options = {"shuffle": given.get("shuffle", True), "class_weight": given.get("class_weight")}
+        held = self._encode_into(given, **options)
+        if isinstance(held, Stream):
+            given |= {"shuffle": False, "class_weight": None}
+        validation, held_too = self._validation(given.get("validation_data"))
+        with self._working(held, held_too):
+            history = super().fit(**given | {"validation_data": validation})
             self._settle()
         return history
 
-    def _validation(self, given: Any) -> tuple[Any, Any, Any, Any]:
-        if columns_.is_stream(given):
-            return self._data(given, None, None)
-        return self._data(*keras.utils.unpack_x_y_sample_weight(given))
+    def _encode_into(self, given: dict[str, Any], **options: Any) -> Any:
+        """Replace x, y and sample_weight by what Keras takes; what must be held while it does."""
+        *ready, held = self._data(given.get("x"), given.get("y"), given.get("sample_weight"), **options)
+        given |= dict(zip(("x", "y", "sample_weight"), ready, strict=True))
+        return held
+
+    def _validation(self, given: Any) -> tuple[Any, Any]:
+        if given is None:
+            return None, None
+        if is_stream(given):
+            stream, *_, held = self._data(given, None, None)
+            return stream, held
+        *ready, held = self._data(*keras.utils.unpack_x_y_sample_weight(given))
+        return tuple(ready), held
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As Keras's, x as in `fit`; ids that were never trained on get no row."""
         if kwargs.get("_use_cached_eval_dataset"):  # by fit itself, which has encoded it
             return super().evaluate(x, y, *args, **kwargs)
-        x, y, weight, _held = self._data(x, y, kwargs.pop("sample_weight", None))
-        with modes.training(self):
-            return super().evaluate(x, y, *args, sample_weight=weight, **kwargs)
+        given = _arguments("evaluate", x, y, *args, **kwargs)
+        held = self._encode_into(given)
+        with self._working(held):
+            return super().evaluate(**given)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """As Keras's, x as in `fit`; ids that were never trained on get no row."""
-        x, _, _, _held = self._data(x, None, None)
-        with modes.training(self):
+        x, *_, held = self._data(x, None, None)
+        with self._working(held):
             return super().predict(x, *args, **kwargs)
 
-    def train_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any) -> Any:
+    def train_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As Keras's, x as in `fit`."""
+        given = _arguments("train_on_batch", x, y, *args, **kwargs)
         self._follow()
-        x, y, weight, words = self._data(x, y, sample_weight)
-        columns_.remember(words)
+        columns_.remember(self._encode_into(given))
         with modes.training(self):
-            return super().train_on_batch(x, y, weight, **kwargs)
+            logs = super().train_on_batch(**given)
+            self._settle()  # another model may train the same table next
+        return logs
 
-    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, **kwargs: Any) -> Any:
+    def test_on_batch(self, x: Any, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As Keras's, x as in `fit`."""
-        x, y, weight, _held = self._data(x, y, sample_weight)
+        given = _arguments("test_on_batch", x, y, *args, **kwargs)
+        _held = self._encode_into(given)
         with modes.training(self):
-            return super().test_on_batch(x, y, weight, **kwargs)
+            return super().test_on_batch(**given)
 
     def predict_on_batch(self, x: Any) -> Any:
         """As Keras's, x as in `fit`."""
-        x, _, _, _held = self._data(x, None, None)
+        x, *_, _held = self._data(x, None, None)
         with modes.training(self):
             return super().predict_on_batch(x)
 
@@ -191,6 +245,15 @@ class _TakesIds(_Base):
 
     # --- what it is --------------------------------------------------------------------------------------------
 
+    def save(self, filepath: Any, *args: Any, **kwargs: Any) -> None:
+        """As Keras's; ArgumentError for the old HDF5 format, in which tables have no place."""
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ArgumentError(
+                f"save({str(filepath)!r}): the old HDF5 format of whole models holds matrices, and no tables; expected "
+                'model.save("model.keras"), or model.save_weights("model.weights.h5")'
+            )
+        super().save(filepath, *args, **kwargs)
+
     def summary(self, *args: Any, print_fn: Any = None, **kwargs: Any) -> None:
         """As Keras's, and the rows and memory of each table."""
         super().summary(*args, print_fn=print_fn, **kwargs)
@@ -203,6 +266,13 @@ class _TakesIds(_Base):
             )
         if len(lines) > 1:
             (print_fn or print_msg)("\n".join(lines))
+
+
+def _arguments(method: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """What was given to a method of Keras's, by name."""
+    bound = _SIGNATURES[method].bind(None, *args, **kwargs).arguments
+    bound.pop("self")
+    return {**bound, **bound.pop("kwargs", {})}
 
 
 def _tables(model: Any) -> dict[Any, list[str]]:
@@ -218,15 +288,6 @@ def _size(number: float) -> str:
             return f"{number:.3g} {unit}"
         number /= 1000
     return f"{number:.3g} GB"
-
-
-@keras.saving.register_keras_serializable("hotrow")
-class Functional(_TakesIds, KerasFunctional):
-    """What `Model(inputs, outputs)` is, as Keras's Functional is what keras.Model(inputs, outputs) is."""
-
-    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
-        super().__init__(inputs, outputs, name=name, **kwargs)
-        self._columns.learn_graph()
 
 
 @keras.saving.register_keras_serializable("hotrow")
@@ -250,16 +311,32 @@ class Model(_TakesIds, keras.Model):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if cls is Model and functional_init_arguments(args, kwargs):
-            return Functional(*args, **kwargs)  # no Model: __init__ isn't run again
+            return super().__new__(Functional)  # pyright: ignore[reportArgumentType]
         return super().__new__(cls)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if functional_init_arguments(args, kwargs):  # a subclass that hands its graph up
-            kind = type(self)
-            self.__class__ = type(kind.__name__, (kind, Functional), {"__module__": kind.__module__})
+            kind: Any = type(self)
+            self.__class__ = _of_graph(kind)
             Functional.__init__(self, *args, **kwargs)  # pyright: ignore[reportArgumentType]
         else:
             super().__init__(*args, **kwargs)
+
+
+@cache
+def _of_graph(kind: type) -> type:
+    """The class that this one is when its graph is known."""
+    return type(kind.__name__, (kind, Functional), {"__module__": kind.__module__, "__qualname__": kind.__qualname__})
+
+
+@keras.saving.register_keras_serializable("hotrow")
+class Functional(Model, KerasFunctional):
+    """What `Model(inputs, outputs)` is, as Keras's Functional is what keras.Model(inputs, outputs) is."""
+
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None, **kwargs: Any) -> None:
+        KerasFunctional.__init__(self, inputs, outputs, name=name, **kwargs)
+        self._join()
+        self._columns.learn_graph()
 
 
 @keras.saving.register_keras_serializable("hotrow")

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from hotrow.errors import ArgumentError
 from hotrow.keras import backend
@@ -16,8 +17,13 @@ from hotrow.keras import backend
 SUPPORTS_JIT = backend.NAME == "jax"
 """XLA in TensorFlow and torch.compile can't call the host; JAX can."""
 
+CAN_PEEK = backend.NAME != "jax"
+"""Whether a variable can be read by the host while a step goes on; on JAX it is the step's own result."""
+
 _codes: ContextVar[bool] = ContextVar("codes", default=False)
-_seen: ContextVar[list[np.ndarray] | None] = ContextVar("seen", default=None)
+Seen = list[tuple[Any, np.ndarray]]
+"""Layers, and what came to them."""
+_seen: ContextVar[Seen | None] = ContextVar("seen", default=None)
 _models: ContextVar[tuple[Any, ...]] = ContextVar("models", default=())
 
 
@@ -36,19 +42,33 @@ def codes(on: bool = True) -> Generator[None]:
         _codes.reset(token)
 
 
-def probing(inputs: Any) -> bool:
-    """Whether this call is only to see which codes reach a layer; it saw these."""
+def is_probing() -> bool:
+    """Whether calls are only to see which codes reach a layer."""
+    return _seen.get() is not None
+
+
+def probing(layer: Any, inputs: Any) -> bool:
+    """Whether this call is only to see which codes reach a layer, which are noted, or what shapes come out."""
     seen = _seen.get()
+    if in_symbolic_scope():  # Keras builds a model by tracing it: nothing has a value
+        return True
     if seen is None:
         return False
-    seen.append(np.asarray(keras.ops.convert_to_numpy(inputs)))
+    seen.append((layer, np.asarray(keras.ops.convert_to_numpy(inputs))))
     return True
 
 
+def stand_in(inputs: Any, dim: int, dtype: str) -> Any:
+    """What a layer gives while it is probed: always the same vector, and not zeros, which would hide a mask."""
+    vector = np.cos(np.arange(1, dim + 1)).astype(np.float32)
+    shape: Any = keras.ops.shape(inputs)
+    return keras.ops.zeros((*shape, dim), dtype) + keras.ops.cast(vector, dtype)
+
+
 @contextmanager
-def probe() -> Generator[list[np.ndarray]]:
-    """Within, layers give zeros, tables are left alone, and what layers get is in the list."""
-    seen: list[np.ndarray] = []
+def probe() -> Generator[Seen]:
+    """Within, layers give `stand_in`, tables are left alone, and what layers get is in the list."""
+    seen: Seen = []
     token = _seen.set(seen)
     try:
         with codes():
@@ -67,13 +87,12 @@ def training(model: Any) -> Generator[None]:
         _models.reset(token)
 
 
-def read(variable: Any) -> float:
-    """The value of a scalar variable now."""
+def read(variable: Any) -> float | None:
+    """The value of a scalar variable now; None where JAX's trainer holds it, in another model's or thread's `fit`."""
     for model in _models.get():
         if hasattr(model, "jax_state_sync"):
             model.jax_state_sync()
-    value: Any = keras.ops.convert_to_numpy(variable.value)
-    return float(value)
+    return backend.bridge.value_of(variable._value)
 
 
 def refuse_unsupported(layer: Any) -> None:

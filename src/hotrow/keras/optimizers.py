@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from hotrow.bridges.stage import Rule
+from hotrow.bridges.rules import Rule
 from hotrow.errors import ArgumentError
 from hotrow.table import optimizers
 from hotrow.table.optimizers import Optimizer
@@ -26,15 +26,28 @@ def inner(optimizer: Any) -> Any:
     return optimizer
 
 
-def translate(optimizer: Any, hook: Any = None) -> tuple[Optimizer, Rule]:
-    """What a table does to follow a Keras optimizer; its learning rate is that of now, or 0 for a schedule.
+def every_of(optimizer: Any) -> int:
+    """Backward passes to one step of a model with this optimizer."""
+    return inner(optimizer).gradient_accumulation_steps or 1
 
-    hook: the variable by which Keras would know the layer, for `exclude_from_weight_decay`.
+
+def is_scaled(optimizer: Any) -> bool:
+    """Whether a model with this optimizer scales its loss."""
+    return inner(optimizer) is not optimizer or inner(optimizer).loss_scale_factor is not None
+
+
+def translate(optimizer: Any, hook: Any = None, rate: float | None = None) -> tuple[Optimizer, Rule]:
+    """What a table does to follow a Keras optimizer.
+
+    hook  the variable by which Keras would know the layer, for `exclude_from_weight_decay`
+    rate  the learning rate; None: that of now, or 0 for a schedule
+
     Raises ArgumentError for what can't be done on the rows of a batch alone, by name.
     """
     if isinstance(optimizer, Optimizer):
         return optimizer, Rule()
-    optimizer = inner(keras.optimizers.get(optimizer))
+    given = keras.optimizers.get(optimizer)
+    optimizer = inner(given)
     kind = type(optimizer).__name__
     _refuse(optimizer, kind)
     numbers = _KINDS[kind](optimizer)
@@ -42,16 +55,21 @@ def translate(optimizer: Any, hook: Any = None) -> tuple[Optimizer, Rule]:
         numbers["weight_decay"] = float(optimizer.weight_decay)
     elif kind == "AdamW":
         numbers["weight_decay"] = 0.0
-    rule = Rule(optimizer.gradient_accumulation_steps or 1, optimizer.clipvalue, optimizer.clipnorm)
-    return getattr(optimizers, kind)(learning_rate=_rate(optimizer), **numbers), rule
+    rule = Rule(every_of(given), is_scaled(given), optimizer.clipvalue or None, optimizer.clipnorm or None)
+    rate = _rate(optimizer) if rate is None else rate
+    return getattr(optimizers, kind)(learning_rate=rate, **numbers), rule
 
 
 def _rate(optimizer: Any) -> float:
-    rate = optimizer._learning_rate
-    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) or callable(rate):
+    if has_schedule(optimizer):
         return 0.0
-    value: Any = keras.ops.convert_to_numpy(optimizer.learning_rate)
-    return float(value)
+    return to_float(optimizer.learning_rate)
+
+
+def to_float(value: Any) -> float:
+    """A scalar, of a variable or not."""
+    tensor: Any = keras.ops.convert_to_numpy(getattr(value, "value", value))
+    return float(tensor)
 
 
 def has_schedule(optimizer: Any) -> bool:

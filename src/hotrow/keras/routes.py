@@ -13,23 +13,30 @@ from typing import Any
 import keras
 
 from hotrow.errors import ArgumentError
+from hotrow.keras import modes
 from hotrow.keras.embedding import Embedding
 
+_CUTS = {"GetItem", "Take", "Unstack", "Split"}
 _MOVES = {
-    "GetItem", "Reshape", "ExpandDims", "Squeeze", "Transpose", "Flatten", "Permute", "RepeatVector", "Take",
-    "Concatenate", "Stack", "Unstack", "Split", "Swapaxes", "Moveaxis", "Flip", "Roll", "Repeat", "Tile", "Identity",
-    "BroadcastTo", "Ravel",
+    *_CUTS, "Reshape", "ExpandDims", "Squeeze", "Transpose", "Flatten", "Permute", "RepeatVector", "Concatenate",
+    "Stack", "Swapaxes", "Moveaxis", "Flip", "Roll", "Repeat", "Tile", "Identity", "BroadcastTo", "Ravel",
 }  # fmt: skip
 """Keras's operations and layers that cut, turn or repeat, and don't calculate."""
 
 
 @dataclass
 class Ends:
-    """Where the ways from an input end: hotrow layers, others, and things that can't be looked into."""
+    """Where the ways from an input end: hotrow layers, others, and things that can't be looked into.
 
-    ours: list[str] = field(default_factory=list)
+    whole  those of the hotrow layers that get all of the input
+    inner  the inputs of nested models that are passed: (model, which of its inputs)
+    """
+
+    ours: list[Embedding] = field(default_factory=list)
+    whole: list[Embedding] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     opaque: list[str] = field(default_factory=list)
+    inner: list[tuple[Any, int]] = field(default_factory=list)
 
 
 def embeddings(thing: Any) -> list[Embedding]:
@@ -37,58 +44,86 @@ def embeddings(thing: Any) -> list[Embedding]:
     return [layer for layer in thing._flatten_layers() if isinstance(layer, Embedding)]
 
 
-def kinds(functional: Any) -> list[bool | None]:
-    """For each input of a functional model, whether it is ids; None where only a trial can tell.
+def kinds(functional: Any) -> list[tuple[bool | None, list[Embedding]]]:
+    """For each input of a functional model, whether it is ids, and the layers that get all of it.
 
-    ArgumentError for one that a hotrow layer and another read.
+    None where only a trial can tell. ArgumentError for one that a hotrow layer and another read.
     """
     return [_kind(tensor, functional) for tensor in functional.inputs]
 
 
-def _kind(tensor: Any, functional: Any) -> bool | None:
+def _kind(tensor: Any, functional: Any) -> tuple[bool | None, list[Embedding]]:
     ends = Ends()
-    _walk(tensor, functional, ends)
+    _walk(tensor, functional, ends, whole=True)
     if ends.ours and ends.others:
         name = tensor._keras_history.operation.name
         raise ArgumentError(
-            f"input {name!r} is read by the hotrow layer {ends.ours[0]!r}, as ids, and by {ends.others[0]!r}, as "
+            f"input {name!r} is read by the hotrow layer {ends.ours[0].name!r}, as ids, and by {ends.others[0]!r}, as "
             "numbers; expected one or the other: give the numbers an Input of their own"
         )
-    if ends.ours:
-        return True
-    return None if ends.opaque else False
+    for inner, place in ends.inner if ends.ours or ends.opaque else []:
+        _let_codes_through(inner, place)
+    return (None if ends.opaque else bool(ends.ours)), ends.whole
 
 
-def _walk(tensor: Any, functional: Any, ends: Ends) -> None:
+def _walk(tensor: Any, functional: Any, ends: Ends, *, whole: bool) -> None:
     for node in (node for nodes in functional._nodes_by_depth.values() for node in nodes):
         for place, taken in enumerate(node.arguments.keras_tensors):
             if taken is tensor:
-                _visit(node, place, functional, ends)
+                _visit(node, place, tensor, functional, ends, whole=whole)
 
 
-def _visit(node: Any, place: int, functional: Any, ends: Ends) -> None:
+def _visit(node: Any, place: int, tensor: Any, functional: Any, ends: Ends, *, whole: bool) -> None:
     operation = node.operation
     inside = operation if hasattr(operation, "_nodes_by_depth") else getattr(operation, "_functional", None)
     if isinstance(operation, Embedding):
-        ends.ours.append(operation.name)
+        ends.ours.append(operation)
+        ends.whole += [operation] if whole else []
     elif inside is not None and place < len(inside.inputs):
-        _walk(inside.inputs[place], inside, ends)
+        ends.inner.append((inside, place))
+        _walk(inside.inputs[place], inside, ends, whole=whole)
     elif isinstance(operation, keras.layers.Layer) and embeddings(operation):
         ends.opaque.append(operation.name)
-    elif _only_moves(operation):
+    elif _only_moves(operation) and _is_moved(tensor, node.arguments):
         for output in node.outputs:
-            _walk(output, functional, ends)
+            _walk(output, functional, ends, whole=whole and type(operation).__name__ not in _CUTS)
     else:
         ends.others.append(operation.name)
 
 
+def _is_moved(tensor: Any, arguments: Any) -> bool:
+    """Whether it is what an operation moves, its first argument, and doesn't tell where to."""
+    first = next(iter((*arguments.args, *arguments.kwargs.values())))
+    return any(taken is tensor for taken in keras.tree.flatten(first))
+
+
 def _only_moves(operation: Any) -> bool:
     kind = type(operation)
-    casts = kind.__name__ == "Cast" and "int" in str(operation.dtype)
+    casts = kind.__name__ == "Cast" and str(operation.dtype) in {"int32", "int64"}
     return casts or (kind.__name__ in _MOVES and kind.__module__.startswith("keras."))
 
 
-def retype(tensor: Any) -> None:
+def retype(tensor: Any, dtype: str = "int32") -> None:
     """Make an Input of ids int32: Keras's are float32 by default, exact only below 2**24, and codes are int32."""
-    tensor._dtype = "int32"
-    tensor._keras_history.operation._dtype = "int32"
+    tensor._dtype = dtype
+    tensor._keras_history.operation._dtype = dtype
+
+
+def _let_codes_through(model: Any, place: int) -> None:
+    """Within a hotrow model, an input of a model nested in it gets codes as they are, whatever dtype its Input has."""
+    known: set[int] | None = model.__dict__.get("_places_of_codes")
+    places: set[int] = {place} if known is None else known
+    places.add(place)
+    if known is not None:
+        return
+    convert = model._convert_inputs_to_tensors
+
+    def convert_all_but_codes(inputs: list[Any]) -> list[Any]:
+        converted = convert(inputs)
+        if modes.are_codes():
+            for i in places:
+                converted[i] = keras.ops.convert_to_tensor(inputs[i])
+        return converted
+
+    object.__setattr__(model, "_convert_inputs_to_tensors", convert_all_but_codes)
+    object.__setattr__(model, "_places_of_codes", places)

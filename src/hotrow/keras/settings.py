@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from hotrow.bridges.stage import Penalty
+from hotrow.bridges.rules import Penalty
 from hotrow.errors import ArgumentError
 from hotrow.table import initializers, optimizers
 from hotrow.table.initializers import Constant, Initializer, Normal, TruncatedNormal, Uniform, Zeros
@@ -146,16 +146,26 @@ def optimizer_config(optimizer: Any) -> Any:
         return {_OURS: optimizers.to_config(optimizer)}
     if optimizer is None or isinstance(optimizer, str):
         return optimizer
-    return keras.optimizers.serialize(optimizer)
+    return portable(keras.optimizers.serialize(optimizer))
+
+
+def portable(config: Any) -> Any:
+    """A config in which Keras's optimizers for torch have the name that they have on every backend."""
+    if isinstance(config, (list, tuple)):
+        return [portable(value) for value in config]
+    if not isinstance(config, dict):
+        return config
+    config = {name: portable(value) for name, value in config.items()}
+    if str(config.get("module")).startswith("keras.src.backend.torch.optimizers."):
+        config |= {"module": "keras.optimizers", "registered_name": None}
+    return config
 
 
 def from_layer_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a layer, from its config."""
+    """The arguments of a layer, from its config; but for the table, of which see `sharing`."""
     config = dict(config)
     optimizer = config.get("optimizer")
     if isinstance(optimizer, dict):
         own = optimizer.get(_OURS)
-        config["optimizer"] = optimizers.from_config(own) if own else keras.optimizers.deserialize(optimizer)
-    if isinstance(config.get("table"), dict):
-        config["table"] = keras.saving.deserialize_keras_object(config["table"]).table
+        config["optimizer"] = optimizers.from_config(own) if own else keras.optimizers.deserialize({**optimizer})
     return config

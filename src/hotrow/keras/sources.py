@@ -5,50 +5,91 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain, islice
 from typing import Any
 
 import keras
+import numpy as np
 from keras.src.trainers.data_adapters import data_adapter_utils, get_data_adapter
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+from keras.src.trainers.data_adapters.generator_data_adapter import GeneratorDataAdapter
 
-from hotrow.keras.columns import Columns, to_numbers
+from hotrow.errors import ArgumentError
+from hotrow.keras.columns import Columns
 
-_AHEAD = 1
 _HELD = 64  # batches that are on their way through Keras and the backend
+_WAIT, _PATIENCE = 0.1, 5.0  # seconds: until a thread looks whether it is still wanted; until it is left to itself
+_PEEKED = data_adapter_utils.NUM_BATCHES_FOR_TENSOR_SPEC
 
 
-def encoded_stream(columns: Columns, x: Any, y: Any, weight: Any, **options: Any) -> DataAdapter:
+def encoded_stream(columns: Columns, x: Any, y: Any, weight: Any, **options: Any) -> Stream:
     """An adapter of Keras's whose batches have codes for ids.
 
     options: class_weight, shuffle, as for `fit`. Raises what Keras raises for y or weights beside a stream.
     """
-    inner = get_data_adapter(
-        x, y, weight, shuffle=bool(options.get("shuffle")) and isinstance(x, keras.utils.PyDataset),
-        class_weight=options.get("class_weight"),
-    )  # fmt: skip
-    return _Encoded(inner, columns)
+    inner = x
+    if not isinstance(x, DataAdapter):
+        inner = get_data_adapter(
+            x, y, weight, shuffle=bool(options.get("shuffle")) and isinstance(x, keras.utils.PyDataset),
+            class_weight=options.get("class_weight"),
+        )  # fmt: skip
+    return Stream(inner, columns)
 
 
-class _Encoded(DataAdapter):
-    """Wraps the adapter that Keras has for this kind of data."""
+class Stream(DataAdapter):
+    """Wraps the adapter that Keras has for this kind of data.
+
+    error  what the data itself has raised, or the encoding of it
+    """
 
     def __init__(self, inner: Any, columns: Columns) -> None:
+        self.error: BaseException | None = None
         self._inner, self._columns = inner, columns
-        self._held: deque[Any] = deque(maxlen=_HELD)
+        steps = getattr(columns.model, "steps_per_execution", 1)
+        self._held: deque[Any] = deque(maxlen=_HELD + 2 * steps)
+        self._pass: _Pass | None = None
+
+    def close(self) -> None:
+        """Stop the threads that work ahead."""
+        if self._pass is not None:
+            self._pass.close()
+        enqueuer = getattr(self._inner, "enqueuer", None)
+        if enqueuer is not None:
+            enqueuer.stop()
 
     def get_numpy_iterator(self) -> Iterator[Any]:
         """Batches (x, y, sample_weight) of NumPy arrays."""
-        return iter(_Ahead(lambda: map(self._encode, self._inner.get_numpy_iterator())))
+        if self._pass is None or self._pass.is_under_way():
+            self._renew()
+        assert self._pass is not None
+        return iter(self._pass)
+
+    def _renew(self) -> None:
+        if self._pass is not None:
+            self._pass.close()
+        workers = getattr(self._inner, "enqueuer", None)
+        if workers is not None and self._inner.num_batches is not None:
+            workers.stop()  # they begin with the first batch again: what they had ready for the last pass is none of it
+            workers.ready_queue = queue.Queue()
+        self._pass = _Pass(self._encoded(), ahead=workers is None)  # they mustn't be asked between epochs
+
+    def _encoded(self) -> Iterator[Any]:
+        try:
+            for batch in _batches(self._inner):
+                yield self._encode(batch)
+        except Exception as error:
+            self.error = error
+            raise
 
     def _encode(self, batch: Any) -> Any:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        x, words, lifted = self._columns.encode(x)
+        x, words, single = self._columns.encode(x)
         self._held.append(words)
-        target = self._columns.model._targets
-        y, weight = target(y, lifted), target(weight, lifted)
-        return keras.tree.map_structure(to_numbers, keras.utils.pack_x_y_sample_weight(x, y, weight))
+        y, weight = self._columns.targets(y, single), self._columns.targets(weight, single)
+        x = tuple(x) if isinstance(x, list) else x  # a tf.data.Dataset would stack a list
+        return keras.tree.map_structure(_to_array, keras.utils.pack_x_y_sample_weight(x, y, weight))
 
     def get_jax_iterator(self) -> Iterator[Any]:
         """The same, as JAX takes them."""
@@ -58,43 +99,27 @@ class _Encoded(DataAdapter):
         """The same, as a tf.data.Dataset."""
         import tensorflow as tf
 
-        begun = self.get_numpy_iterator()
-        peeked = [next(begun)]
-        spec = data_adapter_utils.get_tensor_spec(peeked)
-
-        def batches() -> Iterator[Any]:
-            nonlocal begun
-            passed, begun = begun, iter(())
-            yield from peeked or self.get_numpy_iterator()
-            peeked.clear()
-            yield from passed
-
-        return tf.data.Dataset.from_generator(batches, output_signature=spec).prefetch(2)
+        peeked = list(islice(self.get_numpy_iterator(), _PEEKED))
+        if not peeked:
+            raise ArgumentError("the data to read batch by batch has no batch at all; expected at least one")
+        spec = self._columns.loosen(data_adapter_utils.get_keras_tensor_spec(peeked))
+        spec = keras.tree.map_structure(data_adapter_utils.convert_to_tf_tensor_spec, spec)
+        options = tf.data.Options()
+        options.autotune.enabled = False  # or it reads ahead, too, and asks a PyDataset's workers when they rest
+        return tf.data.Dataset.from_generator(self.get_numpy_iterator, output_signature=spec).with_options(options)
 
     def get_torch_dataloader(self) -> Any:
         """The same, as a torch DataLoader."""
-        import torch
-
-        adapter = self
-
-        class Batches(torch.utils.data.IterableDataset[Any]):
-            def __iter__(self) -> Iterator[Any]:
-                return adapter.get_numpy_iterator()
-
-        def to_tensor(array: Any) -> Any:
-            return None if array is None else torch.as_tensor(array)
-
-        def to_tensors(batch: Any) -> Any:
-            return keras.tree.map_structure(to_tensor, batch)
-
-        return torch.utils.data.DataLoader(Batches(), batch_size=None, collate_fn=to_tensors)
+        return data_adapter_utils.get_torch_dataloader(_Again(self))
 
     def on_epoch_begin(self) -> None:
         """Told on."""
         self._inner.on_epoch_begin()
 
     def on_epoch_end(self) -> None:
-        """Told on."""
+        """Told on; what can be read again is then read from its beginning."""
+        if self._pass is not None and not isinstance(self._inner, GeneratorDataAdapter):
+            self._pass.restart = True
         self._inner.on_epoch_end()
 
     @property
@@ -118,17 +143,102 @@ class _Encoded(DataAdapter):
         return self._inner.partial_batch_size
 
 
-class _Ahead:
-    """Makes the next item of an iterator while this one is used; an error comes out where its item would."""
+class _Again:
+    """What can be iterated over for each epoch anew."""
 
-    def __init__(self, make: Callable[[], Iterator[Any]]) -> None:
-        self._items: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(_AHEAD)
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._stream.get_numpy_iterator()
+
+
+def _batches(inner: Any) -> Iterator[Any]:
+    loader = getattr(inner, "_dataloader", None)
+    return iter(loader) if loader is not None else inner.get_numpy_iterator()  # torch's may hold lists of strings
+
+
+def _to_array(leaf: Any) -> Any:
+    if isinstance(leaf, np.ndarray):
+        return leaf
+    return np.asarray(leaf.cpu() if hasattr(leaf, "cpu") else leaf)
+
+
+class _Pass:
+    """One time through the data: the next item is made while this one is used.
+
+    Keras looks at the first batches before it begins. They are kept, so that whoever begins again after these goes on
+    with the same pass, and nothing is lost of what can be read only once.
+    """
+
+    def __init__(self, items: Iterator[Any], *, ahead: bool) -> None:
+        self.restart = False
+        self._first: list[Any] = []
+        self._given = 0
+        self._items = items
+        self._ahead = _Ahead(items) if ahead else items
+
+    def is_under_way(self) -> bool:
+        """Whether more has been taken of it than is kept."""
+        return self.restart or self._given > len(self._first)
+
+    def close(self) -> None:
+        """Stop working ahead."""
+        if isinstance(self._ahead, _Ahead):
+            self._ahead.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        return chain(list(self._first), self._rest())
+
+    def _rest(self) -> Iterator[Any]:
+        for item in self._ahead:
+            self._given += 1
+            if self._given <= _PEEKED:
+                self._first.append(item)
+            yield item
+        self._given = _PEEKED + 1  # all has been taken
+
+
+class _Ahead(Iterator[Any]):
+    """Makes the next item of an iterator while this one is used; an error comes out where its item would.
+
+    The first item is made by whoever asks for it, for a model may have to be built for it. The thread begins when the
+    second is asked for.
+    """
+
+    def __init__(self, items: Iterator[Any]) -> None:
+        self._source = items
+        self._begun = False
+        self._items: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(1)
         self._stopped = threading.Event()
-        threading.Thread(target=self._work, args=(make,), name="hotrow-ahead", daemon=True).start()
+        self._thread: threading.Thread | None = None
 
-    def _work(self, make: Callable[[], Iterator[Any]]) -> None:
+    def __next__(self) -> Any:
+        if not self._begun:
+            self._begun = True
+            return next(self._source)
+        if self._thread is None:
+            thread = threading.Thread(target=self._work, name="hotrow-ahead", daemon=True)
+            thread.start()
+            self._thread = thread
+        while not self._stopped.is_set():
+            with suppress(queue.Empty):
+                item, error = self._items.get(timeout=_WAIT)
+                if error is None:
+                    return item
+                self._stopped.set()
+                raise error
+        raise StopIteration
+
+    def close(self) -> None:
+        """End the thread, when the data has given what it was last asked for."""
+        self._stopped.set()
+        if self._thread is not None:
+            self._thread.join(_PATIENCE)
+
+    def _work(self) -> None:
         try:
-            for item in make():
+            for item in self._source:
                 if not self._put(item, None):
                     return
             self._put(None, StopIteration())
@@ -138,18 +248,6 @@ class _Ahead:
     def _put(self, item: Any, error: BaseException | None) -> bool:
         while not self._stopped.is_set():
             with suppress(queue.Full):
-                self._items.put((item, error), timeout=0.1)
+                self._items.put((item, error), timeout=_WAIT)
                 return True
         return False
-
-    def __iter__(self) -> Iterator[Any]:
-        try:
-            while True:
-                item, error = self._items.get()
-                if isinstance(error, StopIteration):
-                    return
-                if error is not None:
-                    raise error
-                yield item
-        finally:
-            self._stopped.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from hotrow.errors import CorruptError
+from hotrow.store.checks import made_of
 from hotrow.table.table import Table
 from hotrow.table.view import View
 
@@ -48,10 +48,5 @@ def view(path: str | PathLike[str], generation: int | None = None) -> View:
 
 
 def _made(kind: type[V], state: State, path: str | PathLike[str]) -> V:
-    """A table of what was read; a config that no table of this version has is damage, too."""
-    try:
+    with made_of(path):
         return kind.from_state(state)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptError(
-            f"{path}: what it says of its optimizer, initializer or slots fits no table: {error!r}"
-        ) from error

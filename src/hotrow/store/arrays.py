@@ -26,6 +26,7 @@ from hotrow.table.index import cells_of
 from hotrow.table.state import State
 
 _SLOT = "slot_"
+_TEXTS = ("text", "offsets")
 Arrays = dict[str, np.ndarray]
 
 
@@ -38,8 +39,10 @@ def to_arrays(state: State) -> Arrays:
         "weights": np.array(state.weights),
     }
     arrays |= {_SLOT + name: np.array(slot) for name, slot in state.slots.items()}
-    if state.strings is not None:
-        text, offsets = ids.buffers(state.strings)
+    if state.config["ids"] == "string":
+        text, offsets = np.zeros(0, np.uint8), np.zeros(1, np.int64)
+        if state.strings is not None:
+            text, offsets = ids.buffers(state.strings)
         arrays |= {"text": text[offsets[0] : offsets[-1]].copy(), "offsets": offsets - offsets[0]}
     return arrays
 
@@ -52,14 +55,18 @@ def from_arrays(arrays: Mapping[str, Any], where: str) -> State:
             raise MalformedError(problem)
         keys = _array(arrays, "keys", "uint64", None)
         n = len(keys)
-        if n > MAX_ROWS or len(np.unique(keys)) < n:
-            raise MalformedError(f"{n:,} keys are too many, or some stand there twice")
-        slots = {name.removeprefix(_SLOT): _array(arrays, name, "float32", n, None) for name in arrays if _SLOT in name}
+        if n > MAX_ROWS or len(np.unique(keys)) < n or (n and config["ids"] is None):
+            raise MalformedError(f"{n:,} keys are too many, stand there twice, or are of no kind of ids")
         weights = _array(arrays, "weights", "float32", n, config["dim"])
+        slots = {name: _array(arrays, name, "float32", n, None) for name in arrays if name.startswith(_SLOT)}
         strings = _strings(arrays, keys, config["aliases"]) if config["ids"] == "string" else None
+        known = {"config", "keys", "weights", *slots, *(_TEXTS if strings is not None else ())}
+        if unknown := arrays.keys() - known:
+            raise MalformedError(f"has {', '.join(sorted(map(str, unknown)))} besides")
     except MalformedError as error:
         raise CorruptError(f"{where}: {error}; expected what hotrow has written") from error
-    return State(config, keys, weights, cells_of(keys), slots, strings)
+    named = {name.removeprefix(_SLOT): slot for name, slot in slots.items()}
+    return State(config, keys, weights, cells_of(keys), named, strings)
 
 
 def _array(arrays: Mapping[str, Any], name: str, dtype: str, *shape: int | None) -> np.ndarray:
@@ -77,13 +84,14 @@ def _strings(arrays: Mapping[str, Any], keys: np.ndarray, aliases: int) -> Any:
 
     text = _array(arrays, "text", "uint8", None)
     offsets = _array(arrays, "offsets", "int64", len(keys) + 1)
-    if offsets[0] != 0 or offsets[-1] != len(text) or (np.diff(offsets) < 0).any():
+    if offsets[0] != 0 or offsets[-1] != len(text) or (offsets[1:] < offsets[:-1]).any():
         raise MalformedError("offsets don't begin at 0, fall, or don't end where the text does")
     strings = pa.LargeStringArray.from_buffers(len(keys), pa.py_buffer(offsets), pa.py_buffer(text))
     try:
         strings.validate(full=True)
     except pa.ArrowException as error:
         raise MalformedError(f"its text isn't UTF-8: {error}") from error
-    if len(keys) and np.count_nonzero(ids.to_keys(strings, "string").keys != keys) != aliases:
-        raise MalformedError("some keys aren't those of their strings")
+    other = np.count_nonzero(ids.to_keys(strings, "string").keys != keys) if len(keys) else 0
+    if other != aliases or (aliases and len(strings.unique()) < len(keys)):
+        raise MalformedError("some keys aren't those of their strings, or some strings stand there twice")
     return strings

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotrow.errors import ArgumentError
+from hotrow.errors import ArgumentError, CorruptError
 from hotrow.store.strict_json import natural
 from hotrow.table.state import State
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
 MAX_ROWS = (1 << 31) - 2
 """A cell holds row + 1 in 32 bits, and a table knows rows as int32."""
@@ -22,6 +23,17 @@ WORDS = 8
 CELLS = 5
 _BUCKETS_AT_ONCE = 1 << 16
 _KINDS = (None, "int64", "uint64", "string")
+
+
+@contextmanager
+def made_of(where: object) -> Generator[None]:
+    """Within, a table is made of what was read; a config or slots that no table of this version has is damage, too."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CorruptError(
+            f"{where}: what it says of its optimizer, initializer or slots fits no table: {error!r}"
+        ) from error
 
 
 def check_state(state: State) -> None:
@@ -59,11 +71,11 @@ def index_size_problem(words: int, rows: int) -> str:
 
 def config_problem(config: Mapping[str, Any], dim: int | None = None) -> str:
     """What is wrong with the JSON types of a table's config, or "" if it is plausible; `dim` is the weights'."""
-    ids, width = config.get("ids"), config.get("dim")
+    ids, width, seed = config.get("ids"), config.get("dim"), config.get("seed")
     wanted = {
         "dim": (natural(width) and 1 <= width <= 1 << 20 and dim in {None, width}, dim or "the width of the weights"),
         "ids": ("ids" in config and ids in _KINDS, _KINDS),
-        "seed": (type(config.get("seed")) is int, "a whole number"),
+        "seed": (type(seed) is int and 0 <= seed < 1 << 64, "a whole number from 0 to 2^64 − 1"),
         "steps": (natural(config.get("steps")), "a whole number, at least 0"),
         "aliases": (ids != "string" or natural(config.get("aliases")), "how many strings share a key with another"),
         "optimizer": ("optimizer" in config, "its name and numbers"),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import mmap
+import os
 import sys
+import threading
+import weakref
 
 import numpy as np
 
-_RESERVE = 1 << 42  # bytes of address space a table asks for at most; it costs nothing until it is touched
+_SPACE = 1 << 46  # bytes of address space for all tables together; a process has 2⁴⁷, and its threads need theirs
+_PART = 64  # one array asks for a part of what is left of it, so that many tables find some, too
 _SMALLEST = 1 << 12  # below this a reservation is no use: grow by copying
 _HUGE = 1 << 21  # from this size on huge pages save more in address look-ups than they round up
 
@@ -48,17 +52,50 @@ class Growable:
                 self._map.madvise(mmap.MADV_HUGEPAGE)
 
 
+class _Space:
+    """The address space that is left for tables. Naming it costs nothing, but it isn't endless."""
+
+    def __init__(self) -> None:
+        self.left = _SPACE
+        self._lock = threading.RLock()  # again from within: a map may end wherever Python collects garbage
+
+    def take(self, size: int) -> None:
+        """`size` bytes are named."""
+        with self._lock:
+            self.left -= size
+
+    def give_back(self, size: int) -> None:
+        """A map of `size` bytes has ended."""
+        with self._lock:
+            self.left += size
+
+
+_space = _Space()
+
+
+def _physical() -> int:
+    """Bytes of memory that this machine has: more of them no array can hold without swapping."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return _SPACE
+
+
 def _reserve(size: int) -> mmap.mmap | None:
     """Private zero pages, `size` bytes of them or as many as the system lets us name."""
     if sys.platform == "win32":  # there anonymous maps are committed at once
         return None
-    size = min(size, _RESERVE)
+    size = min(size, _physical(), _space.left // _PART)
     flags = (
         mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
     )
     while size >= _SMALLEST:
         try:
-            return mmap.mmap(-1, size, flags=flags)
+            named = mmap.mmap(-1, size, flags=flags)
         except (OSError, ValueError, OverflowError):
             size //= 16
+            continue
+        _space.take(size)
+        weakref.finalize(named, _space.give_back, size).atexit = False
+        return named
     return None

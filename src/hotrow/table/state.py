@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hotrow.errors import ArgumentError
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
@@ -28,3 +30,12 @@ class State:
     cells: np.ndarray
     slots: dict[str, np.ndarray] = field(default_factory=dict[str, "np.ndarray"])
     strings: pa.LargeStringArray | None = None
+
+    def check_rows(self, dim: int, slots: dict[str, int]) -> None:
+        """ArgumentError unless weights and slots are those of each row; slots: the width of each that there must be."""
+        if self.slots.keys() != slots.keys():
+            raise ArgumentError(f"expected the slots {sorted(slots)}; got {sorted(self.slots)}")
+        arrays = [("weights", self.weights, dim), *((f"slot {name}", self.slots[name], slots[name]) for name in slots)]
+        for name, array, width in arrays:
+            if array.shape != (len(self.keys), width):
+                raise ArgumentError(f"expected {name} of shape {(len(self.keys), width)}; got {array.shape}")

@@ -341,6 +341,7 @@ class Table(View):
         table = cls.__new__(cls)
         table._read_config(state.config)
         table.optimizer = optimizers.from_config(state.config["optimizer"])
+        state.check_rows(table.dim, table.optimizer.slot_widths(table.dim))
         table._open_ids(state, writable=True)
         rows = Rows(table.dim, table.optimizer.first_slots(table.dim))
         rows.ensure(len(state.keys))
@@ -377,13 +378,13 @@ class Table(View):
         self._check_seam(optimizer, Optimizer, "optimizer=hotrow.Adam(1e-3)")
         self.settle()
         with self.lock.writing():
-            old, self.optimizer = self.optimizer, optimizer
-            alike = type(old) is type(optimizer) and old.slot_widths(self.dim) == optimizer.slot_widths(self.dim)
-            if alike and not fresh:
-                self._rows.first_slots = optimizer.first_slots(self.dim)
-                return
-            rows = self._rows.with_slots(self._index.n_rows, optimizer.first_slots(self.dim))
-            self._rows, self._steps = rows, 0
+            old, widths = self.optimizer, optimizer.slot_widths(self.dim)
+            first_slots = optimizer.first_slots(self.dim)
+            if type(old) is type(optimizer) and old.slot_widths(self.dim) == widths and not fresh:
+                self._rows.first_slots = first_slots
+            else:
+                self._rows, self._steps = self._rows.with_slots(self._index.n_rows, first_slots), 0
+            self.optimizer = optimizer
 
     def save(self, path: str | PathLike[str], *, progress: Callable[..., None] | None = None) -> int:
         """Write the table to a folder, as a new generation; return its number.
