@@ -9,14 +9,17 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+from importlib import import_module
 
 from hotrow.errors import MissingExtraError
 
-if find_spec("keras") is None:
+try:
+    import_module("keras")
+except ImportError as error:  # Keras itself, or the backend that it is told to run on
     raise MissingExtraError(
-        'hotrow.keras needs Keras 3 and a backend: pip install "hotrow[tensorflow]", "hotrow[jax]" or "hotrow[torch]"'
-    )
+        f"hotrow.keras needs Keras 3 and the backend that KERAS_BACKEND names ({error}): "
+        'pip install "hotrow[tensorflow]", "hotrow[jax]" or "hotrow[torch]"'
+    ) from error
 
 from hotrow.keras.embedding import Embedding
 from hotrow.keras.model import Model, Sequential

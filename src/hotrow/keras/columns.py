@@ -25,8 +25,7 @@ class Columns:
     def __init__(self, model: Any) -> None:
         self.model = model
         self._kinds: dict[Path, bool] = {}
-        self._readers: dict[Path, list[Any]] = {}  # the layers that get all of a leaf
-        self._readers: dict[Path, list[Embedding]] = {}
+        self._readers: dict[Path, list[Embedding]] = {}  # the layers that get all of a leaf
 
     def encode(self, x: Any) -> tuple[Any, list[Words], bool]:
         """What Keras takes for x, what must be held while it is used, and whether each sample has a single id.

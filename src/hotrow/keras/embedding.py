@@ -20,7 +20,6 @@ from hotrow.keras import following, modes, settings, sharing, tokens
 from hotrow.keras.backend import bridge
 from hotrow.table.batch import Batch
 from hotrow.table.ids import to_keys
-from hotrow.table.ids import to_keys
 from hotrow.table.table import Table
 
 _REFUSED = {
@@ -119,7 +118,7 @@ class Embedding(keras.layers.Layer):
     def embeddings(self) -> np.ndarray:
         """The matrix, float32 (input_dim, output_dim), a copy; where ids have no bound, see `table.vectors()`."""
         if self.input_dim is None:
-            raise AttributeError(
+            raise ArgumentError(
                 "there is no matrix of all ids, for they have no bound; use layer.table.lookup(ids), or "
                 "layer.table.ids() with layer.table.vectors()"
             )
@@ -156,6 +155,11 @@ class Embedding(keras.layers.Layer):
             return modes.stand_in(inputs, self.output_dim, self.compute_dtype)
         if not codes and self.input_dim is None and bridge.refusal():
             raise KindError(f"{bridge.refusal()}; expected ids without a bound in hotrow.keras.Model, or an input_dim")
+        if keras.backend.standardize_dtype(inputs.dtype) == "bfloat16":
+            raise KindError(
+                f"layer {self.name!r} got ids as bfloat16, to which Keras rounds floats under this dtype policy: 257 "
+                "arrives as 256. Expected integers, e.g. ids.astype('int32'); hotrow.keras.Model takes ids as they are"
+            )
         if training:
             sharing.refuse_apart(self)
         following.called(self._stage, self.table, self.hook)
