@@ -398,6 +398,15 @@ def test_ids_beyond_input_dim_do_not_come_in_by_weights():
 # --- callbacks -------------------------------------------------------------------------------------------------------
 
 
+def some_of(one, other):
+    """A model of each kind with one way and another; the ways crossed over only in the long run."""
+    crossed = [
+        pytest.param(functional, other, marks=pytest.mark.long),
+        pytest.param(plain, one, marks=pytest.mark.long),
+    ]
+    return [(functional, one), (plain, other), *crossed]
+
+
 class Interrupt(keras.callbacks.Callback):
     """Stops at the end of an epoch or batch as a power cut would."""
 
@@ -427,8 +436,7 @@ def test_early_stopping_puts_net_and_table_back_to_one_step(make):
     np.testing.assert_array_equal(out_of(model), out_of(twin))
 
 
-@pytest.mark.parametrize("make", [functional, plain])
-@pytest.mark.parametrize("form", ["keras", "weights.h5"])
+@pytest.mark.parametrize(("make", "form"), some_of("keras", "weights.h5"))
 def test_a_checkpoint_of_the_best_is_of_one_step(tmp_path, make, form):
     model, twin = twins(make)
     path = tmp_path / f"best.{form}"
@@ -442,8 +450,7 @@ def test_a_checkpoint_of_the_best_is_of_one_step(tmp_path, make, form):
         assert_same(model, twin)
 
 
-@pytest.mark.parametrize("make", [functional, plain])
-@pytest.mark.parametrize("anew", [True, False], ids=["new model", "same model"])
+@pytest.mark.parametrize(("make", "anew"), some_of(True, False))
 def test_an_interrupted_fit_goes_on_as_if_it_had_not_been(tmp_path, make, anew):
     model, twin = twins(make)
     fit(twin, epochs=4)
@@ -525,8 +532,7 @@ class BackTo(keras.callbacks.Callback):
             self.path = None
 
 
-@pytest.mark.parametrize("make", [functional, plain])
-@pytest.mark.parametrize("by_file", [True, False], ids=["file", "token"])
+@pytest.mark.parametrize(("make", "by_file"), some_of(True, False))
 def test_weights_that_come_back_in_the_middle_of_a_fit_are_trained_on_from_there(tmp_path, make, by_file):
     model, twin = twins(make, lambda: of.SGD(0.1))
     ids = np.concatenate([IDS["small"], (IDS["small"] + 4) % 9])
