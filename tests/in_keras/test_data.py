@@ -13,7 +13,12 @@ from keras import layers
 from nets import DIM, KINDS, NAMES, classifier, named
 
 import hotrow
-from hotrow.errors import ArgumentError, HotrowError, IdError, KindError
+from hotrow.errors import ArgumentError, IdError, KindError
+
+
+def array(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -37,39 +42,37 @@ def forms_of(name, ids):
     }
     if name == "strings":
         forms["bytes"] = [[text.encode() for text in row] for row in ids]
-    if name == "small":
+    if name == "small":  # of a functional model: in any other, floats are numbers
         forms |= {"int64": typed.astype(np.int64), "uint64": typed.astype(np.uint64), "float64": typed.astype(float)}
     return forms
 
 
-@each_kind
-@pytest.mark.parametrize("name", IDS)
+some = [("functional", name) for name in IDS] + [(kind, name) for kind in KINDS[1:] for name in ("unsigned", "strings")]
+
+
+@pytest.mark.parametrize(("kind", "name"), some)
 def test_ids_of_every_kind_and_form_are_themselves(kind, name):
     ids = IDS[name]
     model, table = nets.vectors(kind, length=2)
-    rows = np.arange(18, dtype=np.float32).reshape(3, 2, DIM)
-    for form in forms_of(name, ids).values():
+    table.set(ids, np.arange(18, dtype=np.float32).reshape(3, 2, DIM))
+    expected = table.lookup(ids)
+    forms = forms_of(name, ids)
+    for form in forms.values():
         if kind == "subclassed" and (isinstance(form, list) and isinstance(form[0], np.ndarray)):
             continue  # several inputs, there
-        if kind == "subclassed" and np.dtype(getattr(form, "dtype", object)).kind == "f":
-            continue  # numbers, there
-        table.set(ids, rows)
-        expected = table.lookup(ids)
         np.testing.assert_array_equal(model.predict(form, verbose=0), expected)
-        np.testing.assert_array_equal(model.predict_on_batch(form), expected)
-        np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(form)), expected)
-        y = np.zeros_like(expected)
-        assert model.evaluate(form, y, verbose=0) == pytest.approx(np.square(expected).mean(), rel=1e-5)
-        assert model.test_on_batch(form, y) == pytest.approx(np.square(expected).mean(), rel=1e-5)
-        before = table.steps
-        model.train_on_batch(form, y)
-        model.fit(form, y, verbose=0)
-        assert table.steps == before + 2
-        assert sorted(map(str, table.ids().tolist())) == sorted({str(i) for row in ids for i in row})
+        np.testing.assert_array_equal(array(model(form)), expected)
+    y = np.zeros_like(expected)
+    np.testing.assert_array_equal(model.predict_on_batch(forms["lists"]), expected)
+    assert model.evaluate(forms["tuples"], y, verbose=0) == pytest.approx(np.square(expected).mean(), rel=1e-5)
+    assert model.test_on_batch(forms["objects"], y) == pytest.approx(np.square(expected).mean(), rel=1e-5)
+    model.train_on_batch(forms["lists"], y)
+    model.fit(forms["objects"], y, verbose=0)
+    assert table.steps == 2
+    assert sorted(map(str, table.ids().tolist())) == sorted({str(i) for row in ids for i in row})
 
 
-@each_kind
-@pytest.mark.parametrize("name", IDS)
+@pytest.mark.parametrize(("kind", "name"), some)
 def test_columns_of_rank_1_are_themselves(kind, name):
     flat = [i for row in IDS[name] for i in row]
     typed = np.array(flat, DTYPES[name])
@@ -92,6 +95,7 @@ def test_columns_of_rank_1_are_themselves(kind, name):
     ]
     for form in forms:
         np.testing.assert_array_equal(model.predict(form, verbose=0), table.lookup(flat).reshape(shape))
+    for form in forms[-3:]:
         model.fit(form, np.zeros(shape), batch_size=2, verbose=0)
     assert len(table) == len(set(flat))
 
@@ -106,7 +110,7 @@ def test_tensors_of_every_framework_are_ids(backend):
     table.set(ids, np.ones((2, 2, DIM)) * [[[1], [2]], [[3], [4]]])
     for tensor in (tf.constant(ids), jnp.asarray(ids), torch.tensor(ids), torch.tensor(ids).long()):
         np.testing.assert_array_equal(model.predict(tensor, verbose=0), table.lookup(ids))
-        np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(tensor)), table.lookup(ids))
+        np.testing.assert_array_equal(array(model(tensor)), table.lookup(ids))
         model.fit(tensor, np.zeros((2, 2, DIM)), verbose=0)
     assert len(table) == 4
     big = np.array([[2**40, 5]])
@@ -142,30 +146,25 @@ COLUMNS = {
 @pytest.mark.parametrize("struct", ["dict", "list"])
 def test_columns_by_name_go_to_the_inputs_of_these_names(struct):
     model, (users, items) = two_columns(struct)
-    y, results = [1.0, 2.0, 3.0], []
-    for form in (
-        COLUMNS,
+    forms = [
         {name: np.array(column) for name, column in COLUMNS.items()},
         {name: np.array(column)[:, None] for name, column in COLUMNS.items()},
         pa.table(COLUMNS),
         pd.DataFrame(COLUMNS),
         pl.DataFrame(COLUMNS),
-    ):
-        results.append(model.predict(form, verbose=0))
-        np.testing.assert_allclose(keras.ops.convert_to_numpy(model(form)), results[-1], rtol=1e-6)
-        keras.utils.set_random_seed(0)
-        fresh, tables = two_columns(struct)
-        fresh.fit(form, y, epochs=2, batch_size=2, verbose=0)
-        assert [sorted(map(str, table.ids().tolist())) for table in tables] == [
-            ["ann", "bob"],
-            ["-1", str(2**40)],
-        ]
-        results.append(fresh.predict(form, verbose=0))
+    ]
+    expected = model.predict(COLUMNS, verbose=0)
+    for form in forms:
+        np.testing.assert_array_equal(model.predict(form, verbose=0), expected)
+        np.testing.assert_allclose(array(model(form)), expected, rtol=1e-6)
     assert len(users) == len(items) == 0
-    for result in results[2::2]:
-        np.testing.assert_allclose(result, results[0], rtol=1e-6)
-    for result in results[3::2]:
-        np.testing.assert_allclose(result, results[1], rtol=1e-6)
+    for form in (COLUMNS, *forms[2:]):
+        model.fit(form, [1.0, 2.0, 3.0], batch_size=2, verbose=0)
+    assert [sorted(map(str, table.ids().tolist())) for table in (users, items)] == [
+        ["ann", "bob"],
+        ["-1", str(2**40)],
+    ]
+    assert users.steps == 8
 
 
 def test_several_inputs_by_place_are_lists_or_arrays():
@@ -206,11 +205,7 @@ def test_a_column_that_is_missing_is_named():
 # --- targets ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "form",
-    [list, np.asarray, pa.array, pd.Series, pl.Series, tuple],
-    ids=["list", "NumPy", "Arrow", "pandas", "polars", "tuple"],
-)
+@pytest.mark.parametrize("form", [list, pa.array, pd.Series, pl.Series], ids=["list", "Arrow", "pandas", "polars"])
 def test_rank_1_targets_and_weights_equal_the_columns_by_hand(form):
     ids, y, weight = ["a", "b", "a", "c"], [0, 1, 1, 0], [1.0, 0.5, 2.0, 0.0]
 
@@ -313,7 +308,7 @@ def test_an_id_outside_of_input_dim_is_named_and_changes_nothing(how):
                 method([2, bad], np.ones((2, 1, DIM)))
         for method in (model.predict, model.predict_on_batch, model):
             with pytest.raises(Exception, match=f"got {bad}; expected ids from 0 to 9"):
-                keras.ops.convert_to_numpy(method([2, bad]))
+                array(method([2, bad]))
     np.testing.assert_array_equal(layer.table.state().weights, before)
     assert layer.table.steps == steps
     model.fit([9, 0], np.ones((2, 1, DIM)), verbose=0)
@@ -347,13 +342,11 @@ X, Y = nets.data()
 WEIGHT = np.linspace(0, 2, len(Y)).astype(np.float32)
 
 OPTIONS = {
-    "nothing": {},
     "positional": {},
     "validation_split": {"validation_split": 0.25},
     "shuffle off": {"shuffle": False},
     "sample_weight": {"sample_weight": WEIGHT},
     "class_weight": {"class_weight": {0: 0.3, 1: 2.0}},
-    "batch_size": {"batch_size": 5},
     "initial_epoch": {"epochs": 4, "initial_epoch": 2},
     "steps_per_epoch": {"steps_per_epoch": 2, "batch_size": 6},
     "validation_freq": {"validation_split": 0.25, "validation_freq": 2, "epochs": 4, "validation_batch_size": 3},
@@ -412,7 +405,7 @@ def test_only_training_makes_rows_and_unknown_ids_have_their_first_value(kind):
     first = table.lookup(ids)
     np.testing.assert_array_equal(model.predict(ids, verbose=0), first)
     np.testing.assert_array_equal(model.predict_on_batch(ids), first)
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(ids)), first)
+    np.testing.assert_array_equal(array(model(ids)), first)
     model.evaluate(ids, first, verbose=0)
     model.test_on_batch(ids, first)
     assert len(table) == 0
@@ -429,10 +422,10 @@ def test_callbacks_may_ask_the_model_about_ids_as_they_are():
 
     class Asking(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            asked.append((self.model.predict(ids, verbose=0), keras.ops.convert_to_numpy(self.model(ids.tolist()))))
+            asked.append((self.model.predict(ids, verbose=0), array(self.model(ids.tolist()))))
 
         def on_epoch_end(self, epoch, logs=None):
-            asked.append((self.model.predict(ids, verbose=0), keras.ops.convert_to_numpy(self.model(ids))))
+            asked.append((self.model.predict(ids, verbose=0), array(self.model(ids))))
 
     model, _ = classifier()
     model.fit(named(X), Y, batch_size=8, epochs=2, shuffle=False, verbose=0, callbacks=[Asking()])
@@ -443,7 +436,3 @@ def test_callbacks_may_ask_the_model_about_ids_as_they_are():
     assert len(asked) == 8
     assert not np.allclose(asked[0][0], asked[-1][0])
     np.testing.assert_array_equal(model.predict(ids, verbose=0), undisturbed.predict(ids, verbose=0))
-
-
-def test_a_stray_error_of_hotrow_is_a_hotrow_error():
-    assert issubclass(ArgumentError, HotrowError)
