@@ -247,6 +247,9 @@ USES = {
     "relu": lambda model, out, x: out + ops.relu(ops.cast(ops.reshape(x["user"], (-1, 1)), "float32")),
     "minus relu": lambda model, out, x: out + ops.relu(-ops.cast(ops.reshape(x["user"], (-1, 1)), "float32")),
     "a mask": lambda model, out, x: out * ops.cast(ops.reshape(x["user"], (-1, 1)) != 0, "float32"),
+    "masked vectors": lambda model, out, x: ops.concatenate(
+        [out, model.users(x["user"]) * ops.cast(ops.reshape(x["user"], (-1, 1)) != 0, "float32")], axis=1
+    ),
     "a condition": lambda model, out, x: ops.where(ops.reshape(x["user"], (-1, 1)) > 0, out, -out - 1),
     "squared": lambda model, out, x: out + ops.square(ops.cast(ops.reshape(x["user"], (-1, 1)), "float32")),
     "one of few": lambda model, out, x: out + ops.sum(ops.one_hot(ops.reshape(x["user"], (-1,)), 3), -1, keepdims=True),
