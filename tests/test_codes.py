@@ -257,6 +257,24 @@ def test_a_batch_that_was_decoded_before_ids_were_forgotten_leaves_their_new_own
         one.forget([9])
 
 
+def test_ids_that_are_forgotten_while_they_are_decoded_are_unknown_and_not_trained(monkeypatch):
+    one = table(initializer=hotrow.Zeros())
+    codes, _words = encode([1, 2])
+    rows = codes_.Words.rows
+
+    def forgetting(self, *args):
+        found = rows(self, *args)
+        one.forget([1])  # as another thread would
+        one.find([9], grow=True)
+        return found
+
+    monkeypatch.setattr(codes_.Words, "rows", forgetting)
+    batch = decode(codes, one, grow=True)
+    assert [row < 0 for row in batch.rows] == [True, False]
+    one.update(batch, np.ones((2, 2), np.float32))
+    assert one.lookup([9, 2]).tolist() == [[0, 0], [-1, -1]]
+
+
 def test_rows_are_asked_for_again_when_the_table_became_another():
     one, other = table(), table()
     other.find([8, 7], grow=True)

@@ -413,6 +413,34 @@ def test_a_layer_of_ones_own_may_hold_tables():
     assert sorted(pair.other.table.ids().tolist()) == [1, 3]
 
 
+def test_what_a_layer_of_ones_own_takes_for_numbers_stays_float32():
+    class Both(layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.words = E(None, DIM, seed=1)
+
+        def call(self, inputs):
+            return self.words(inputs[0]) * inputs[1]
+
+    ids, price = keras.Input((1,)), keras.Input((1,))
+    both = Both()
+    model = hotrow.keras.Model([ids, price], layers.Flatten()(both([ids, price])))
+    out = array(model([np.array([["a"]]), np.array([[0.5]])]))
+    np.testing.assert_allclose(out, 0.5 * both.words.table.lookup(["a"]), rtol=1e-6)
+    assert [tensor.dtype for tensor in model.inputs] == ["int32", "float32"]
+
+
+def test_a_bound_is_that_of_the_columns_that_come_to_its_layer():
+    ids = keras.Input((2,))
+    few, many = E(10, DIM), E(1000, DIM)
+    model = hotrow.keras.Model(ids, few(ids[:, 0]) + many(ids[:, 1]))
+    step(model, [[9, 999], [0, 10]])
+    assert sorted(few.table.ids().tolist()) == [0, 9]
+    assert sorted(many.table.ids().tolist()) == [10, 999]
+    with pytest.raises(Exception, match="got 10; expected ids from 0 to 9"):
+        array(model([[10, 10]]))
+
+
 def test_a_layer_of_ones_own_that_calculates_with_its_ids_is_refused():
     class Odd(layers.Layer):
         def __init__(self):
