@@ -255,6 +255,31 @@ def test_ctrl_c_never_comes_between_the_updates_of_a_step(side, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_ctrl_c_is_not_lost_where_python_only_prints_what_is_raised():
+    class Dropped:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def stop(done, total, facts):
+        if done == 7:
+            Dropped()
+
+    model = Retrieval(4, epochs=50, batch_size=32)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(shelves(), progress=stop)
+    assert model.users.steps == 7
+
+
+def test_a_second_ctrl_c_is_not_put_off():
+    def stop(done, total, facts):
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        Retrieval(4, epochs=50, batch_size=32).fit(shelves(), progress=stop)
+
+
 def test_a_fit_beside_the_main_thread_works_too():
     with ThreadPoolExecutor(1) as pool:
         model = pool.submit(Retrieval(4, epochs=2).fit, shelves()).result()

@@ -33,9 +33,9 @@ def are_codes() -> bool:
 
 
 @contextmanager
-def codes(on: bool = True) -> Generator[None]:
-    """Within, what layers get are codes, or ids."""
-    token = _codes.set(on)
+def codes() -> Generator[None]:
+    """Within, what layers get are codes."""
+    token = _codes.set(True)
     try:
         yield
     finally:

@@ -128,9 +128,10 @@ def get_initializer(given: Any) -> Any:
 
 def seed_of(initializer: Any) -> int:
     """The seed that Keras drew for an initializer, or gives to one."""
-    seed = getattr(initializer, "seed", None)
-    drawn: Any = keras.initializers.RandomUniform().seed
-    return seed if isinstance(seed, int) else drawn
+    seed: Any = getattr(initializer, "seed", None)
+    if not isinstance(seed, int):  # and only then: each draw moves what all later layers begin with
+        seed = keras.initializers.RandomUniform().seed
+    return seed
 
 
 def initializer_config(initializer: Any) -> Any:

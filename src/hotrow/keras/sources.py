@@ -175,7 +175,6 @@ class _Pass:
         self.restart = False
         self._first: list[Any] = []
         self._given = 0
-        self._items = items
         self._ahead = _Ahead(items) if ahead else items
 
     def is_under_way(self) -> bool:

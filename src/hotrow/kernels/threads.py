@@ -61,9 +61,9 @@ def even(n: int, grain: int) -> list[int]:
 
 def later(function: Callable[[], T]) -> Future[T]:
     """Call `function`, which runs no kernel on the pool itself, beside what this thread does next."""
-    future: Future[T] = Future()
     if _threads > 1:
         return _shared().submit(function)
+    future: Future[T] = Future()
     future.set_result(function())
     return future
 

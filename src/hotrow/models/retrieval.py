@@ -10,11 +10,12 @@ import numpy as np
 
 from hotrow.errors import ArgumentError, UnknownIdError
 from hotrow.models import metrics
+from hotrow.models.ctrl_c import CtrlC
 from hotrow.models.losses import Loss, make_loss, normalize
 from hotrow.models.pairs import check_lengths, columns, join, split
 from hotrow.models.ranking import Known, blas_on_one_thread, rank
 from hotrow.models.starting import start_items, start_users
-from hotrow.models.training import Pairs, Plan, Progress, Side, Trainer, ctrl_c_waits
+from hotrow.models.training import Pairs, Plan, Progress, Side, Trainer
 from hotrow.table.initializers import Uniform
 from hotrow.table.optimizers import Adam
 from hotrow.table.table import Table
@@ -92,11 +93,10 @@ class Retrieval:
         users, items = self._check(pairs)
         if epochs is not None and (isinstance(epochs, bool) or epochs < 1):
             raise ArgumentError(f"epochs must be a whole number from 1 on; got {epochs!r}")
-        with blas_on_one_thread:
-            with ctrl_c_waits():
-                trainer = self._begin(users, items, epochs)
+        with blas_on_one_thread, CtrlC() as ctrl_c:
+            trainer = self._begin(users, items, epochs)
             if trainer is not None:
-                trainer.run(progress)
+                trainer.run(progress, ctrl_c)
         return self
 
     def _check(self, pairs: Any) -> tuple[Any, Any]:

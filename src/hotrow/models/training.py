@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -15,6 +12,7 @@ import numpy as np
 
 from hotrow.kernels import ranking as kernels
 from hotrow.kernels import readonly
+from hotrow.models.ctrl_c import CtrlC
 from hotrow.models.losses import Block, Cells, Loss
 from hotrow.models.ranking import Known
 from hotrow.table.batch import Batch
@@ -89,7 +87,7 @@ class Trainer:
         left_out = size * np.log1p(-np.minimum(share, 1 - 1e-9)) + self.plan.negatives * math.log1p(-1 / (count + 1))
         return np.log(-np.expm1(np.minimum(left_out, -1e-9))).astype(np.float32)
 
-    def run(self, progress: Progress | None) -> None:
+    def run(self, progress: Progress | None, ctrl_c: CtrlC) -> None:
         """All epochs. The learning rate falls to 0 along half a cosine (Loshchilov, Hutter 2017)."""
         steps = self.plan.epochs * -(-len(self.pairs) // self.plan.batch_size)
         started, step, pairs, recent = perf_counter(), 0, 0, 0.0
@@ -102,6 +100,7 @@ class Trainer:
                 if progress is not None:
                     speed = pairs / (perf_counter() - started)
                     progress(step, steps, {"loss": recent, "pairs_per_second": speed, "epoch": epoch + 1})
+                ctrl_c.check()
 
     def _batches(self) -> Iterator[np.ndarray]:
         """All pairs once, in a random order, but up to TOGETHER of a user side by side."""
@@ -141,9 +140,8 @@ class Trainer:
         if self.plan.l2:
             g_users += np.float32(self.plan.l2) * user_vectors
             g_both += np.float32(self.plan.l2) * item_vectors
-        with ctrl_c_waits():
-            self.users.table.update(user_batch, g_users, learning_rate=rate)
-            self.items.table.update(item_batch, g_both, learning_rate=rate)
+        self.users.table.update(user_batch, g_users, learning_rate=rate)
+        self.items.table.update(item_batch, g_both, learning_rate=rate)
         return loss
 
     def _scores(self, users: int, items: int) -> np.ndarray:
@@ -158,20 +156,3 @@ class Trainer:
         arrays = readonly(users), readonly(self.known.starts), readonly(self.known.items), readonly(self.column_of)
         count = kernels.cells(*arrays, self.cells[0], self.cells[1])
         return self.cells[0, :count], self.cells[1, :count]
-
-
-@contextmanager
-def ctrl_c_waits() -> Generator[None]:
-    """Put Ctrl-C off to the end of the block, which belongs together; a second one does the same."""
-    handler = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(handler):
-        yield
-        return
-    pressed: list[tuple[int, Any]] = []
-    signal.signal(signal.SIGINT, lambda number, frame: pressed.append((number, frame)))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if pressed:
-        handler(*pressed[-1])
