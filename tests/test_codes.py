@@ -133,10 +133,10 @@ def test_codes_that_are_held_are_not_given_again(few):
 
 
 def test_more_ids_than_codes_are_refused(few):
-    with pytest.raises(ArgumentError, match="21 distinct ids at once are more"):
+    with pytest.raises(ArgumentError, match="21 distinct ids or bags at once are more"):
         encode(range(21))
     held = encode(range(15))
-    with pytest.raises(ArgumentError, match="6 distinct ids at once"):
+    with pytest.raises(ArgumentError, match="6 distinct ids or bags at once"):
         encode(range(6))
     del held
     encode(range(20))

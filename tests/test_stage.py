@@ -29,13 +29,13 @@ class Layer:
     def forward(self, ids, training=True):
         ids = np.asarray(ids)
         batch = self.table.find(ids, grow=training)
-        return self.stage.pull(self.hook, ids, batch, float(self.value), training)[0]
+        return self.stage.pull(self.hook, (self, ids), batch, float(self.value), training=training)[0]
 
     def backward(self, ids, gradient=1.0, scale=1.0, carried=False):
         ids = np.asarray(ids)
-        batch = self.stage.recall(self.hook, ids) or self.table.find(ids, grow=True)
+        batch = self.stage.recall(self.hook, (self, ids)) or self.table.find(ids, grow=True)
         full = np.full((*ids.shape, DIM), gradient * scale, np.float32)
-        return self.stage.push(self.hook, batch, full, scale, None, carried)
+        return self.stage.push(self.hook, batch, full, scale, None, carried=carried)
 
     def round(self, ids, gradient=1.0, **how):
         self.forward(ids)

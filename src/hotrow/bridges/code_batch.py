@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hotrow.kernels import threads
-from hotrow.table.batch import Batch, Distinct, Groups
+from hotrow.table.batch import Bags, Batch, Distinct, Groups
 
 
 class CodeBatch(Batch):
@@ -19,20 +19,29 @@ class CodeBatch(Batch):
     while the framework calculates what lies between.
     """
 
-    __slots__ = ("_all", "_all_keys", "_future", "_known")
+    __slots__ = ("_all", "_all_keys", "_future", "_known", "_padded")
 
     def __init__(
-        self, table: Any, which: np.ndarray, rows: np.ndarray, all_keys: np.ndarray, name: Callable[[int], str]
+        self,
+        table: Any,
+        which: np.ndarray,
+        rows: np.ndarray,
+        all_keys: np.ndarray,
+        name: Callable[[int], str],
+        *,
+        bags: Bags | None = None,
+        padded: bool = False,
     ) -> None:
-        # which int64, of any shape: each id's place among all_keys uint64; rows int32 (n,): each id's row
-        self.table, self.shape, self._name = table, which.shape, name
-        self.bags = self.padding = self.winners = self.forgotten = None
+        # which int64, of any shape: each id's place among all_keys uint64, −1 for padding; rows int32 (n,): its row
+        self.table, self._name, self.bags, self._padded = table, name, bags, padded
+        self.shape = which.shape if bags is None else (len(bags),)
+        self.winners = self.forgotten = None
         self._all, self._all_keys, self._known = (which.reshape(-1), rows), all_keys, True
         self._future: Future[tuple[Distinct, Groups]] | None = None
         table.watch(self)
 
     def whole(self) -> np.ndarray | None:
-        """Each id's row, as long as none was forgotten."""
+        """Each id's row, −1 for padding, as long as none was forgotten."""
         return self._all[1] if self._known else None
 
     def prepare(self) -> None:
@@ -41,13 +50,15 @@ class CodeBatch(Batch):
 
     def _resolve(self) -> tuple[Distinct, Groups]:
         unique = Distinct.of(self._all[0].view(np.uint64))
-        distinct = Distinct(unique.inverse, unique.first, self._all_keys[unique.keys.view(np.int64)])
+        places = unique.keys.view(np.int64)
+        keys = self._all_keys[places] if len(self._all_keys) else np.zeros(len(places), np.uint64)
+        distinct = Distinct(unique.inverse, unique.first, keys)
         return distinct, Groups.of(distinct.inverse, len(distinct.first))
 
     def _resolved(self) -> tuple[Distinct, Groups]:
         if self._future is None:
-            self.prepare()
-        assert self._future is not None
+            self._future = Future()
+            self._future.set_result(self._resolve())
         return self._future.result()
 
     def groups(self) -> Groups:
@@ -73,6 +84,15 @@ class CodeBatch(Batch):
     def rows(self) -> np.ndarray:
         """Each id's row, −1 for one that was forgotten: int32 (n,)."""
         return self._all[1]
+
+    def places_of_padding(self) -> np.ndarray | None:
+        """As of a Batch."""
+        return self._all[0] < 0 if self._padded else None
+
+    @property
+    def padding(self) -> np.ndarray | None:
+        """As of a Batch."""
+        return self._all[0][self.first] < 0 if self._padded else None
 
     @property
     def inverse(self) -> np.ndarray:

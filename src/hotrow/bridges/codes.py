@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
@@ -21,12 +21,22 @@ import numpy as np
 from hotrow.bridges.code_batch import CodeBatch
 from hotrow.errors import ArgumentError, IdError
 from hotrow.table import ids as ids_
-from hotrow.table.batch import Batch, Distinct
+from hotrow.table.batch import Bags, Batch, Distinct
 from hotrow.table.table import Table
 
 Check = Callable[[Any], None]
 FIRST, LAST = -(2**31) + 1, -(2**20)
 """The range of codes: no small number is one, so that ids which were never encoded are noticed."""
+PAD = FIRST - 1
+"""Stands for no id: what fills up a sequence."""
+
+
+class Coded(Protocol):
+    """What codes stand for: place i has code base + i."""
+
+    base: int
+
+    def __len__(self) -> int: ...
 
 
 class Words:
@@ -106,7 +116,7 @@ class _Known:
 
 
 _lock = threading.Lock()
-_live: WeakValueDictionary[int, Words] = WeakValueDictionary()
+_live: WeakValueDictionary[int, Coded] = WeakValueDictionary()
 _bases: list[int] = []
 _next = FIRST
 
@@ -128,7 +138,7 @@ def encode(ids: Any) -> tuple[np.ndarray, Words]:
         unique = Distinct.of(keys.keys)
         which = unique.inverse
         words = Words(keys.kind, ids_.restore(unique.keys, keys.kind or "int64"), unique.keys)
-    _issue(words)
+    issue(words)
     return (which + np.int32(words.base)).reshape(keys.shape), words
 
 
@@ -143,8 +153,8 @@ def _encode_texts(keys: ids_.Keys) -> tuple[np.ndarray, Words]:
     return which, Words("string", encoded.dictionary, keys.keys[first])
 
 
-def _issue(words: Words) -> None:
-    """Give the words a range of codes that nobody holds."""
+def issue(words: Coded) -> None:
+    """Give these a range of codes that nobody holds."""
     global _next
     with _lock:
         live = [(base, held) for base in _bases if (held := _live.get(base)) is not None]
@@ -158,40 +168,53 @@ def _issue(words: Words) -> None:
                 break
             start = taken or start
         else:
-            raise ArgumentError(f"{len(words):,} distinct ids at once are more than can be on their way to a layer")
+            raise ArgumentError(
+                f"{len(words):,} distinct ids or bags at once are more than can be on their way to a layer"
+            )
         words.base, _next = start, start + n
         _live[start] = words
         _bases[:] = sorted([start, *(base for base, _ in live)])
 
 
 def decode(
-    codes: np.ndarray, table: Table, *, mask: Any = None, grow: bool = False, check: Check | None = None
+    codes: np.ndarray,
+    table: Table,
+    *,
+    mask: Any = None,
+    grow: bool = False,
+    check: Check | None = None,
+    bags: Bags | None = None,
+    padded: bool = False,
 ) -> Batch:
     """The Batch of the ids that these codes stand for, int32 of any shape, in `table`.
 
     mask, grow  as in `Table.find`
     check       called with ids that the table is asked for the first time, to refuse them
+    bags        of which these are the ids, one after the other
+    padded      whether PAD may be among them
 
     Raises ArgumentError for numbers that are no codes, or whose Words are gone.
     """
-    known = _all_known(codes, table) if mask is None else None
+    known = _all_known(codes, table, bags, padded) if mask is None else None
     if known is not None:
         return known
     flat = codes.reshape(-1).astype(np.int64)
     unique = Distinct.of(flat.view(np.uint64))
     distinct = unique.keys.view(np.int64)
-    parts = _words_of(distinct)
-    rows, keys = np.full(len(distinct), -1, np.int32), np.empty(len(distinct), np.uint64)
-    padding = None if mask is None else np.zeros(len(distinct), bool)
+    pads = distinct == PAD if padded else np.zeros(len(distinct), bool)
+    parts = _words_of(distinct, pads)
+    rows, keys = np.full(len(distinct), -1, np.int32), np.zeros(len(distinct), np.uint64)
+    padding = pads.copy() if mask is not None or pads.any() else None
     for words, here in parts:
         which = distinct[here] - words.base
         keys[here] = words.keys[which]
-        if padding is None:
+        if mask is None:
             rows[here] = words.rows(table, which, grow, check)
         else:
-            padding[here] = pads = which == words.place(mask)
+            assert padding is not None
+            padding[here] = masked = which == words.place(mask)
             found = np.full(len(which), -1, np.int32)
-            found[~pads] = words.rows(table, which[~pads], grow, check)
+            found[~masked] = words.rows(table, which[~masked], grow, check)
             rows[here] = found
 
     def name(position: int) -> str:
@@ -210,7 +233,7 @@ def decode(
         if len(parts) > 1:
             ids, chosen = _merged(unique, rows, keys)
         padding = None if padding is None else padding[chosen]
-        batch = Batch(table, codes.shape, ids, rows[chosen], name, padding=padding)
+        batch = Batch(table, codes.shape, ids, rows[chosen], name, bags, padding)
         batch.forgotten = forgotten[chosen] if forgotten.any() else None
         table.watch(batch)
     return batch
@@ -223,51 +246,75 @@ def _merged(unique: Distinct, rows: np.ndarray, keys: np.ndarray) -> tuple[Disti
     return Distinct(again.inverse[unique.inverse], unique.first[again.first], keys[again.first]), again.first
 
 
-def _all_known(codes: np.ndarray, table: Table) -> Batch | None:
+def _all_known(codes: np.ndarray, table: Table, bags: Bags | None, padded: bool) -> Batch | None:
     """The Batch of codes that are of one Words and whose rows are known; None where that isn't so."""
     if not codes.size:
         return None
-    words = _only_words(int(codes.min()), int(codes.max()))
+    low, high = int(codes.min()), int(codes.max())
+    pads = codes.reshape(-1) == PAD if padded and low == PAD else None
+    if pads is not None:
+        low = int(codes.min(where=codes != PAD, initial=LAST))
+    words = _only_words(low, high)
     known = None if words is None else words.known(table)
     if words is None or known is None:
         return None
     which = codes.astype(np.int64) - words.base
     flat = which.reshape(-1)
+    if pads is not None:
+        flat[pads] = -1
     with table.lock.reading():  # from the look at the rows until the table knows whom to tell of forgotten ones
         rows = known.rows.take(flat)
+        if pads is not None:
+            rows[pads] = 0
         if rows.min() < 0:
             return None
-        return CodeBatch(table, which, rows, words.keys, lambda i: repr(_plain(words.take(flat[i : i + 1]))))
+        if pads is not None:
+            rows[pads] = -1
+
+        def name(i: int) -> str:
+            return repr(_plain(words.take(flat[i : i + 1])))
+
+        return CodeBatch(table, which, rows, words.keys, name, bags=bags, padded=pads is not None)
 
 
 def _plain(ids: Any) -> Any:
     return (ids.tolist() if isinstance(ids, np.ndarray) else ids.to_pylist())[0]
 
 
-def _only_words(low: int, high: int) -> Words | None:
-    """The Words that all codes from low to high are of, if they are of one."""
+def held(low: int, high: int) -> Coded | None:
+    """What all codes from low to high are of, if they are of one."""
     with _lock:
         i = bisect_right(_bases, low) - 1
-        words = _live.get(_bases[i]) if i >= 0 else None
-        return words if words is not None and high < words.base + len(words) else None
+        found = _live.get(_bases[i]) if i >= 0 else None
+        return found if found is not None and high < found.base + len(found) else None
 
 
-def _words_of(codes: np.ndarray) -> list[tuple[Words, Any]]:
-    """Whose codes these are, int64 (m,): each Words, and which of the codes are its own."""
-    if not len(codes):
+def _only_words(low: int, high: int) -> Words | None:
+    found = held(low, high)
+    return found if isinstance(found, Words) else None
+
+
+def _words_of(codes: np.ndarray, pads: np.ndarray) -> list[tuple[Words, Any]]:
+    """Whose codes these are, int64 (m,): each Words, and which of the codes are its own. pads: which are no code."""
+    real = codes[~pads] if pads.any() else codes
+    if not len(real):
         return []
-    words = _only_words(int(codes.min()), int(codes.max()))
+    words = _only_words(int(real.min()), int(real.max()))
     if words is not None:
-        return [(words, slice(None))]
+        return [(words, slice(None) if len(real) == len(codes) else ~pads)]
     with _lock:
-        found = {base: words for base in _bases if (words := _live.get(base)) is not None}
+        found = {base: coded for base in _bases if isinstance(coded := _live.get(base), Words)}
     parts = [(words, (codes >= base) & (codes < base + len(words))) for base, words in found.items()]
     parts = [(words, here) for words, here in parts if here.any()]
-    if sum(int(here.sum()) for _, here in parts) < len(codes):
-        stray = next(code for code in codes.tolist() if not any(b <= code < b + len(w) for b, w in found.items()))
-        raise ArgumentError(
-            f"got {stray}, which stands for no id: expected what hotrow.keras.Model makes of ids. Between the model's "
-            "input and a hotrow layer, ids may be cut and reshaped, but not calculated with; and a batch may be "
-            "trained on only while it is among the latest"
-        )
+    if sum(int(here.sum()) for _, here in parts) < len(real):
+        refuse_stray(next(c for c in real.tolist() if not any(b <= c < b + len(w) for b, w in found.items())))
     return parts
+
+
+def refuse_stray(code: int) -> None:
+    """ArgumentError for a number that is no code, or not of what is wanted."""
+    raise ArgumentError(
+        f"got {code}, which stands for no id: expected what hotrow.keras.Model makes of ids. Between the model's "
+        "input and a hotrow layer, ids may be cut and reshaped, but not calculated with; and a batch may be "
+        "trained on only while it is among the latest"
+    )

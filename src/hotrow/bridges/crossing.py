@@ -1,66 +1,126 @@
-"""What a framework's lookup calls on the host, and its face: `lookup(ids, hook, rate, crossing)` in each bridge.
+"""What a framework's lookup calls on the host, and its face: `lookup(ids, hooks, rate, crossing)` in each bridge.
 
-    lookup(ids, hook, rate, crossing) → vectors float32 (*ids.shape, dim), penalty float32 ()
+    lookup([user, tags], [hook, hook], rate, crossing) → [vectors of user, vectors of tags, mask, …, penalty]
 
-ids, hook (float32 ()) and rate (float32 (); below 0 for the table's own, NaN for one that the host knows) are the
-framework's tensors. Forward calls `crossing.pull`, backward `crossing.push`, whose value is the hook's gradient. And
+ids, hooks (float32 ()) and rate (float32 (); NaN for one that the host knows) are the framework's tensors. All features
+cross at once: forward calls `crossing.pull`, backward `crossing.push`, whose values are the hooks' gradients. And
 `on_host(function, ids, dtype)` is a function of NumPy arrays, of the same shape, for tensors that may be symbolic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from hotrow.bridges.rounds import Hook
 from hotrow.bridges.stage import Stage
+from hotrow.kernels import threads
 from hotrow.table.batch import Batch
 
+Shape = tuple[Any, ...]
 
-@dataclass(frozen=True)
-class Crossing:
-    """The two calls of one layer's lookup.
 
-    find  the Batch of what the framework brought: ids, or codes
-    rate  the learning rate now, where the framework's tensors don't have it
+@dataclass(frozen=True, eq=False)
+class Way:
+    """One feature's way into its table.
+
+    find   the Batch of what the framework brought: ids, or codes
+    rate   the learning rate of a step, None for the table's own; its argument is that of the graph
+    inner  the shape of a vector, or of a sequence of them: (dim,) or (length, dim)
     """
 
     stage: Stage
     hook: Hook
-    dim: int
-    training: bool
     find: Callable[[np.ndarray, bool], Batch]
-    rate: Callable[[], float]
+    rate: Callable[[float], float | None]
+    inner: tuple[int, ...]
 
-    def pull(self, ids: np.ndarray, hook: np.ndarray) -> tuple[np.ndarray, np.float32]:
-        """Forward: vectors float32 (*ids.shape, dim), and the penalty."""
-        with self.stage.working():  # from here on: `find` mustn't ask for the hook's value, which this call waits for
-            batch = self.find(ids, self.training)
-            vectors, penalty = self.stage.pull(self.hook, ids, batch, float(hook), self.training)
-        return vectors, np.float32(penalty)
+    @property
+    def is_sequence(self) -> bool:
+        """Whether there is a mask beside the vectors."""
+        return len(self.inner) > 1
+
+
+@dataclass(frozen=True, eq=False)
+class Crossing:
+    """The two calls of a lookup, for one feature or many. Each table has one hook, whatever has a way into it."""
+
+    ways: tuple[Way, ...]
+    training: bool
+
+    @cached_property
+    def hooks(self) -> tuple[Hook, ...]:
+        """The hooks, in the order of the features that first have them."""
+        return tuple(dict.fromkeys(way.hook for way in self.ways))
+
+    @cached_property
+    def _groups(self) -> list[list[int]]:
+        """Which ways are into one table: these go one after the other, and tables side by side."""
+        return [[i for i, way in enumerate(self.ways) if way.hook is hook] for hook in self.hooks]
+
+    def shapes(self, ids: Sequence[Shape]) -> list[Shape]:
+        """Of what `pull` gives for ids of these shapes: vectors, masks of sequences, the penalty. All is float32."""
+        vectors = [(*shape, *way.inner) for way, shape in zip(self.ways, ids, strict=True)]
+        masks = [shape[:-1] for way, shape in zip(self.ways, vectors, strict=True) if way.is_sequence]
+        return [*vectors, *masks, ()]
+
+    def pull(self, *arrays: np.ndarray) -> list[np.ndarray]:
+        """Forward: of the features' ids, then the hooks' values, to what `shapes` tells of."""
+        ids, values = arrays[: len(self.ways)], arrays[len(self.ways) :]
+        vectors: list[Any] = [None] * len(self.ways)
+        masks: list[Any] = [None] * len(self.ways)
+
+        def group(g: int) -> float:
+            penalty = 0.0
+            for i in self._groups[g]:
+                way = self.ways[i]
+                with way.stage.working():  # from here on: `find` mustn't ask for the value that this call waits for
+                    batch = way.find(ids[i], self.training)
+                    vectors[i], more = way.stage.pull(
+                        way.hook, (way, ids[i]), batch, float(values[g]), training=self.training
+                    )
+                    masks[i] = _mask_of(batch) if way.is_sequence else None
+                penalty += more
+            return penalty
+
+        penalty = sum(threads.each(group, range(len(self._groups))))
+        return [*vectors, *(mask for mask in masks if mask is not None), np.asarray(penalty, np.float32)]
 
     def push(
-        self,
-        ids: np.ndarray,
-        vectors: np.ndarray,
-        penalty: np.ndarray,
-        rate: np.ndarray,
-        *,
-        hook: np.ndarray | None = None,
-        carried: bool = False,
-    ) -> np.float32:
-        """Backward: the gradients of what `pull` gave, to the gradient of the hook.
+        self, *arrays: np.ndarray, hooks: Sequence[np.ndarray] = (), carried: Sequence[bool] = ()
+    ) -> list[np.ndarray]:
+        """Backward: of the features' ids, the gradients of what `pull` gave, and the rate, to the hooks' gradients.
 
-        hook     the hook's value, where forward may be left out or run later
-        carried  whether the framework adds up gradients, and there is one of the hook that no step has taken
+        hooks    the hooks' values, where forward may be left out or run later
+        carried  for each hook, whether the framework adds up gradients, and there is one that no step has taken
 
         Whoever asks for gradients trains, also where the layer was called for inference: new ids get their row.
         """
-        own = float(self.rate() if np.isnan(rate) else rate)
-        with self.stage.working():
-            if hook is not None:
-                self.stage.look(self.hook, float(hook))
-            batch = self.stage.recall(self.hook, ids) or self.find(ids, True)
-            return self.stage.push(self.hook, batch, vectors, float(penalty), own if own >= 0 else None, carried)
+        n = len(self.ways)
+        ids, gradients, penalty, rate = arrays[:n], arrays[n : 2 * n], float(arrays[-2]), float(arrays[-1])
+        rates = [way.rate(rate) for way in self.ways]  # raises before anything has changed
+
+        def group(g: int) -> np.ndarray:
+            number = np.float32(0)
+            for i in self._groups[g]:
+                way = self.ways[i]
+                with way.stage.working():
+                    if hooks:
+                        way.stage.look(way.hook, float(hooks[g]))
+                    batch = way.stage.recall(way.hook, (way, ids[i])) or way.find(ids[i], True)
+                    number += way.stage.push(
+                        way.hook, batch, gradients[i], penalty, rates[i], carried=bool(carried and carried[g])
+                    )
+            return np.asarray(number, np.float32)
+
+        return threads.each(group, range(len(self._groups)))
+
+
+def _mask_of(batch: Batch) -> np.ndarray:
+    """Which places of a batch aren't padding: float32 (*shape,)."""
+    padding = batch.places_of_padding()
+    return np.ones(batch.shape, np.float32) if padding is None else (~padding).astype(np.float32).reshape(batch.shape)

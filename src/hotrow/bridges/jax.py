@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -14,31 +14,30 @@ from hotrow.bridges.crossing import Crossing
 from hotrow.bridges.jax_calls import call
 
 
-def lookup(ids: Any, hook: Any, rate: Any, crossing: Crossing) -> tuple[Any, Any]:
-    """Vectors and penalty, see `hotrow.bridges.crossing`."""
-    scalar = jax.ShapeDtypeStruct((), jnp.float32)
-    vectors = jax.ShapeDtypeStruct((*ids.shape, crossing.dim), jnp.float32)
+def lookup(ids: Sequence[Any], hooks: Sequence[Any], rate: Any, crossing: Crossing) -> list[Any]:
+    """Vectors, masks and penalty, see `hotrow.bridges.crossing`."""
+    n, scalar = len(ids), jax.ShapeDtypeStruct((), jnp.float32)
+    results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in crossing.shapes([array.shape for array in ids])]
 
-    def pull(ids: Any, hook: Any) -> Any:
-        return crossing.pull(ids.copy(), hook)  # a copy, for the stage remembers it
+    def pull(*arrays: Any) -> Any:
+        return crossing.pull(*(array.copy() for array in arrays[:n]), *arrays[n:])  # copies, for the stage keeps them
 
-    def push(hook: Any, *arrays: Any) -> Any:
-        return (crossing.push(*arrays, hook=hook),)
+    def push(*arrays: Any) -> Any:
+        return crossing.push(*arrays[len(hooks) :], hooks=arrays[: len(hooks)])
 
     @jax.custom_vjp
-    def forward(ids: Any, hook: Any, rate: Any) -> Any:
-        return tuple(call(pull, (vectors, scalar), ids, hook))
+    def forward(ids: Any, hooks: Any, rate: Any) -> Any:
+        return tuple(call(pull, results, *ids, *hooks))
 
-    def keep(ids: Any, hook: Any, rate: Any) -> Any:
-        return forward(ids, hook, rate), (hook, ids, rate)
+    def keep(ids: Any, hooks: Any, rate: Any) -> Any:
+        return forward(ids, hooks, rate), (ids, hooks, rate)
 
     def backward(kept: Any, gradients: Any) -> Any:
-        hook, ids, rate = kept  # the new hook waits for push, and the next pull for the hook
-        (number,) = call(push, (scalar,), hook, ids, *gradients, rate)
-        return None, number, None
+        ids, hooks, rate = kept  # the new hooks wait for push, and the next pull for the hooks
+        return None, call(push, [scalar] * len(hooks), *hooks, *ids, *gradients, rate), None
 
     forward.defvjp(keep, backward)
-    return forward(jnp.asarray(ids), jnp.asarray(hook), jnp.asarray(rate, jnp.float32))
+    return list(forward([jnp.asarray(i) for i in ids], [jnp.asarray(h) for h in hooks], jnp.asarray(rate, jnp.float32)))
 
 
 @jax.custom_vjp

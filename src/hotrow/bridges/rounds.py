@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,10 @@ KEPT = 64
 _UNIT = 2.0**-44  # so small that no optimizer is disturbed, should it treat the hook as any other weight
 _TOPS = (131_071, 196_607)  # and sums of KEPT of them are exact in float32
 _SPAN = 65_536  # numbers below a top
+
+
+Origin = tuple[Any, np.ndarray]
+"""Where a Batch comes from: whose lookup, and what the framework brought to it."""
 
 
 @dataclass(eq=False)
@@ -50,7 +55,7 @@ class Hook:
     pushes: int = 0
     number: int = 0
     lost: bool = False  # parts of rounds that no step had taken
-    remembered: list[tuple[np.ndarray, Batch]] = field(default_factory=list)
+    remembered: list[tuple[Origin, Batch]] = field(default_factory=list)
     _top: int = _TOPS[0]
     _first: int | None = None  # the round whose number is the top
 

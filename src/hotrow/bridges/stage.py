@@ -26,7 +26,7 @@ from weakref import WeakSet
 
 import numpy as np
 
-from hotrow.bridges.rounds import KEPT, Hook, Part, stepped_on
+from hotrow.bridges.rounds import KEPT, Hook, Origin, Part, stepped_on
 from hotrow.bridges.rules import Rule
 from hotrow.table.batch import Batch, Groups
 from hotrow.table.table import Table
@@ -69,10 +69,10 @@ class Stage:
 
     # --- forward and backward ----------------------------------------------------------------------------------
 
-    def pull(self, hook: Hook, ids: np.ndarray, batch: Batch, value: float, training: bool) -> tuple[np.ndarray, float]:
+    def pull(self, hook: Hook, origin: Origin, batch: Batch, value: float, *, training: bool) -> tuple[Any, float]:
         """The vectors of a batch, float32 (*batch.shape, dim), and the penalty of its rows.
 
-        ids: what the framework brought, by which `push` knows the batch again. value: the hook's.
+        origin: by which `push` knows the batch again. value: the hook's.
         """
         table = batch.table
         with self.working():
@@ -86,7 +86,7 @@ class Stage:
                 penalty = hook.penalty.value(_rows_of(batch))
             if training:
                 batch.prepare()
-                hook.remembered.append((ids, batch))
+                hook.remembered.append((origin, batch))
                 del hook.remembered[:-_REMEMBERED]
         return vectors, penalty
 
@@ -95,12 +95,12 @@ class Stage:
         with self.working():
             self._observe({hook: value})
 
-    def recall(self, hook: Hook, ids: np.ndarray) -> Batch | None:
-        """The batch that these ids were pulled as, if that wasn't long ago; it is given once."""
+    def recall(self, hook: Hook, origin: Origin) -> Batch | None:
+        """The batch that was pulled from there, if that wasn't long ago; it is given once."""
         with self._lock:
             for i in range(len(hook.remembered) - 1, -1, -1):
-                known, batch = hook.remembered[i]
-                if known is ids or (known.shape == ids.shape and np.array_equal(known, ids)):
+                (whose, known), batch = hook.remembered[i]
+                if whose is origin[0] and _same(known, origin[1]):
                     del hook.remembered[i]
                     return batch
         return None
@@ -112,6 +112,7 @@ class Stage:
         gradients: np.ndarray,
         scale: float,
         rate: float | None,
+        *,
         carried: bool = False,
     ) -> np.float32:
         """Add the gradients of a batch, float (*batch.shape, dim), and return the hook's.
@@ -125,7 +126,7 @@ class Stage:
         flat = np.ascontiguousarray(gradients, np.float32).reshape(-1, batch.table.dim)
         with self.working():
             self._changes += 1
-            gradient = batch.merge(flat)
+            gradient = batch.merge(batch.table.unpool(batch, flat))
             if hook.penalty is not None and scale != 0:
                 gradient += np.float32(scale) * hook.penalty.gradient(_rows_of(batch))
             if scaled_by != 1:
@@ -214,6 +215,10 @@ class Stage:
             if hook.constraint is not None:
                 mine, _ = Batch.once([part.batch for part in parts if part.hook is hook])
                 batch.table.constrain(mine, hook.constraint)
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a is b or (a.shape == b.shape and np.array_equal(a, b))
 
 
 def _rows_of(batch: Batch) -> np.ndarray:

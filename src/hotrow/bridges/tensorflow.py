@@ -5,7 +5,7 @@ XLA can't call the host, so `jit_compile=True` fails to compile rather than go w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakMethod
 
@@ -16,23 +16,24 @@ from hotrow.bridges.crossing import Crossing
 from hotrow.errors import ArgumentError
 
 
-def lookup(ids: Any, hook: Any, rate: Any, crossing: Crossing) -> tuple[Any, Any]:
-    """Vectors and penalty, see `hotrow.bridges.crossing`. Whoever calls this holds the crossing."""
-    pull, push, dim = _unheld(crossing.pull), _unheld(crossing.push), crossing.dim
-    ids = tf.convert_to_tensor(ids)
+def lookup(ids: Sequence[Any], hooks: Sequence[Any], rate: Any, crossing: Crossing) -> list[Any]:
+    """Vectors, masks and penalty, see `hotrow.bridges.crossing`. Whoever calls this holds the crossing."""
+    pull, push = _unheld(crossing.pull), _unheld(crossing.push)
+    ids = [tf.convert_to_tensor(tensor) for tensor in ids]
     rate = tf.convert_to_tensor(rate, tf.float32)
+    shapes = crossing.shapes([tuple(tensor.shape) for tensor in ids])
 
-    def forward(value: Any) -> tuple[Any, Any]:
-        vectors, penalty = tf.numpy_function(pull, [ids, value], [tf.float32, tf.float32])
-        vectors = tf.ensure_shape(vectors, ids.shape.concatenate([dim]))
+    def forward(*values: Any) -> tuple[Any, Any]:
+        pulled = tf.numpy_function(pull, [*ids, *values], [tf.float32] * len(shapes))
 
         def backward(*gradients: Any) -> Any:
             dense = [tf.convert_to_tensor(gradient) for gradient in gradients]
-            return tf.reshape(tf.numpy_function(push, [ids, *dense, rate], tf.float32), ())
+            numbers = tf.numpy_function(push, [*ids, *dense, rate], [tf.float32] * len(values))
+            return [tf.ensure_shape(number, ()) for number in tf.nest.flatten(numbers)]  # eagerly, one is no list
 
-        return (vectors, tf.reshape(penalty, ())), backward
+        return tuple(map(tf.ensure_shape, pulled, shapes)), backward
 
-    return tf.custom_gradient(forward)(tf.convert_to_tensor(hook))
+    return list(tf.custom_gradient(forward)(*map(tf.convert_to_tensor, hooks)))
 
 
 def _unheld(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,27 +13,29 @@ from hotrow.bridges.crossing import Crossing
 
 class _Lookup(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, ids: Any, hook: Any, rate: float, crossing: Crossing) -> Any:
+    def forward(ctx: Any, ids: Any, rate: float, crossing: Crossing, *hooks: Any) -> Any:
         ctx.set_materialize_grads(True)
-        host_ids = ids.numpy(force=True)
-        ctx.kept = host_ids, hook, rate, crossing
-        vectors, penalty = crossing.pull(host_ids, hook.numpy(force=True))
-        return torch.from_numpy(vectors).to(ids.device), torch.tensor(penalty, device=ids.device)
+        host_ids = [tensor.numpy(force=True) for tensor in ids]
+        ctx.kept = host_ids, hooks, rate, crossing
+        device = ids[0].device
+        pulled = crossing.pull(*host_ids, *(hook.numpy(force=True) for hook in hooks))
+        return tuple(torch.from_numpy(array).to(device) for array in pulled)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
-        ids, hook, rate, crossing = ctx.kept
-        vectors, penalty = (gradient.numpy(force=True) for gradient in gradients)
-        carried = hook.is_leaf and hook.grad is not None and bool(hook.grad)  # no zero_grad() since the last backward
-        number = crossing.push(ids, vectors, penalty, np.float32(rate), carried=carried)
-        return None, gradients[1].new_tensor(number), None, None
+        ids, hooks, rate, crossing = ctx.kept
+        # No zero_grad() since the last backward?
+        carried = [hook.is_leaf and hook.grad is not None and bool(hook.grad) for hook in hooks]
+        arrays = (gradient.numpy(force=True) for gradient in gradients)
+        numbers = crossing.push(*ids, *arrays, np.float32(rate), carried=carried)
+        return None, None, None, *(gradients[-1].new_tensor(number) for number in numbers)
 
 
-def lookup(ids: Any, hook: Any, rate: Any, crossing: Crossing) -> tuple[Any, Any]:
-    """Vectors and penalty, see `hotrow.bridges.crossing`."""
-    if ids.is_meta:  # Keras traces shapes: nothing has a value
-        return torch.empty((*ids.shape, crossing.dim), device="meta"), torch.empty((), device="meta")
-    return _Lookup.apply(ids, hook, float(rate), crossing)
+def lookup(ids: Sequence[Any], hooks: Sequence[Any], rate: Any, crossing: Crossing) -> list[Any]:
+    """Vectors, masks and penalty, see `hotrow.bridges.crossing`."""
+    if ids[0].is_meta:  # Keras traces shapes: nothing has a value
+        return [torch.empty(shape, device="meta") for shape in crossing.shapes([tensor.shape for tensor in ids])]
+    return list(_Lookup.apply(list(ids), float(rate), crossing, *hooks))
 
 
 def on_host(function: Callable[[np.ndarray], np.ndarray], ids: Any, dtype: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from hotrow.bridges.codes import Words, decode
-from hotrow.bridges.crossing import Crossing
+from hotrow.bridges.crossing import Crossing, Way
 from hotrow.bridges.id_range import IdRange
 from hotrow.bridges.rounds import Hook
 from hotrow.bridges.stage import Stage
@@ -160,23 +160,30 @@ class Embedding(keras.layers.Layer):
                 f"layer {self.name!r} got ids as bfloat16, to which Keras rounds floats under this dtype policy: 257 "
                 "arrives as 256. Expected integers, e.g. ids.astype('int32'); hotrow.keras.Model takes ids as they are"
             )
+        rate = self.begin_call(training)
+        vectors, penalty = bridge.lookup([inputs], [self.hook.value], rate, self._crossing(training, codes))
+        self.add_loss(penalty)  # 0 without a regularizer, and in backward it shows by what the loss is scaled
+        return keras.ops.cast(vectors, self.compute_dtype)
+
+    def begin_call(self, training: bool) -> Any:
+        """The learning rate of this step, float32 (). Raises ArgumentError, in training, if nobody trains the table."""
         if training:
             sharing.refuse_apart(self)
         following.called(self._stage, self.table, self.hook)
-        rate = following.rate(self._stage, self.name, training)
-        vectors, penalty = bridge.lookup(inputs, self.hook.value, rate, self._crossing(training, codes))
-        self.add_loss(penalty)  # 0 without a regularizer, and in backward it shows by what the loss is scaled
-        return keras.ops.cast(vectors, self.compute_dtype)
+        return following.rate(self._stage, self.name, training)
 
     def _crossing(self, training: bool, codes: bool) -> Crossing:
         """The calls of the host; the layer holds them, for a graph doesn't."""
         crossing = self._crossings.get((training, codes))
         if crossing is None:
-            find = self._decoder if codes else self._finder
-            rate = partial(following.host_rate, self._stage, self.name)
-            crossing = Crossing(self._stage, self._hook, self.output_dim, training, find, rate)
-            self._crossings[training, codes] = crossing
+            way = self.way(self._decoder if codes else self._finder, (self.output_dim,))
+            crossing = self._crossings[training, codes] = Crossing((way,), training)
         return crossing
+
+    def way(self, find: Callable[[np.ndarray, bool], Batch], inner: tuple[int, ...]) -> Way:
+        """A way into this layer's table; see `hotrow.bridges.crossing`."""
+        rate = partial(following.host_rate, self._stage, self.name)
+        return Way(self._stage, self._hook, find, rate, inner)
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """Which of the ids aren't padding: bool (…)."""
@@ -199,8 +206,9 @@ class Embedding(keras.layers.Layer):
     def _isnt_padding(self, ids: np.ndarray, codes: bool) -> np.ndarray:
         with self._stage.working():
             batch = self._decoder(ids, False) if codes else self._finder(ids, False)
-        assert batch.padding is not None
-        return ~batch.padding[batch.inverse].reshape(batch.shape)
+        padding = batch.places_of_padding()
+        assert padding is not None
+        return ~padding.reshape(batch.shape)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """(…) → (…, output_dim)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -131,13 +132,13 @@ def is_following(stage: Stage, optimizer: Any) -> bool:
 
 
 def rate(stage: Stage, layer: str, training: bool) -> Any:
-    """The learning rate of this step, float32 (): below 0 for the table's own, NaN where `host_rate` knows it.
+    """The learning rate of this step, float32 (): NaN where `host_rate` knows it.
 
     Raises ArgumentError, in training, if nobody trains the table.
     """
     known = of(stage)
     if known.explicit:
-        return -1.0
+        return float("nan")
     if known.optimizer is None:
         return _nobody(layer) if training else float("nan")
     optimizer = inner(known.optimizer)
@@ -151,11 +152,18 @@ def rate(stage: Stage, layer: str, training: bool) -> Any:
     return keras.ops.cast(optimizer.learning_rate, "float32")
 
 
-def host_rate(stage: Stage, layer: str) -> float:
-    """The learning rate now, where the host can know it; ArgumentError where it can't, or nobody trains the table."""
+def host_rate(stage: Stage, layer: str, given: float) -> float | None:
+    """The learning rate of a step for which the graph gave this one; None for the table's own.
+
+    Raises ArgumentError where nobody can know it, or nobody trains the table.
+    """
     known = of(stage)
+    if known.explicit:
+        return None
     if known.optimizer is None:
         return _nobody(layer)
+    if not math.isnan(given):
+        return given
     optimizer = inner(known.optimizer)
     if has_schedule(optimizer):
         _refuse_schedule(optimizer)

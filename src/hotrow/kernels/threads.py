@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from hotrow.errors import ArgumentError
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -19,6 +21,7 @@ def _available() -> int:
 
 _threads = _available()
 _pool: ThreadPoolExecutor | None = None
+_task = threading.local()  # has `inside` on a thread that works for `each`
 
 
 def set_threads(n: int | None) -> None:
@@ -55,7 +58,7 @@ if hasattr(os, "register_at_fork"):
 
 def even(n: int, grain: int) -> list[int]:
     """Bounds of even slices of `range(n)`, at most one a thread and none much smaller than `grain`."""
-    slices = max(1, min(_threads, n // grain))
+    slices = 1 if hasattr(_task, "inside") else max(1, min(_threads, n // grain))
     return [n * k // slices for k in range(slices + 1)]
 
 
@@ -87,3 +90,33 @@ def run(kernel: Callable[..., Any], bounds: Sequence[int], *args: Any) -> None:
     finally:
         for other in others:  # memory that a slice still writes mustn't be given back
             other.result()
+
+
+def each(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    """`function` of each item, side by side; kernels that it runs are not sliced further.
+
+    Raises what the first item that fails has raised, when all have ended.
+    """
+    if _threads == 1 or len(items) < 2 or hasattr(_task, "inside"):
+        return [function(item) for item in items]
+    waiting = iter(range(len(items)))
+    results: list[Any] = [None] * len(items)
+
+    def work() -> None:
+        _task.inside = True
+        try:
+            for i in waiting:  # whoever is free takes the next one
+                results[i] = function(items[i])
+        finally:
+            del _task.inside
+
+    others = [_shared().submit(work) for _ in range(min(_threads, len(items)) - 1)]
+    failed: list[BaseException] = []
+    for wait in (work, *(other.result for other in others)):
+        try:
+            wait()
+        except BaseException as error:  # noqa: BLE001 — raised below
+            failed.append(error)
+    if failed:
+        raise failed[0]
+    return results

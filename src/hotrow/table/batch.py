@@ -324,6 +324,10 @@ class Batch:
         missing = self.distinct < 0
         return missing if self.padding is None else missing & ~self.padding
 
+    def places_of_padding(self) -> np.ndarray | None:
+        """Which of the ids stand for nothing: bool (n,), or None."""
+        return None if self.padding is None else self.padding[self.inverse]
+
     def name(self, u: int) -> str:
         """How the user would write distinct id `u`, and where it first stands."""
         position = int(self.first[u])

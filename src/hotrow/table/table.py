@@ -203,8 +203,7 @@ class Table(View):
         batch = self._find(ids, offsets, weights, pooling)
         flat = to_floats(gradients, (*batch.shape, self.dim), "gradients")
         rate = self._check_rate(learning_rate)
-        if batch.bags is not None:
-            flat = self._unpool(batch, flat)
+        flat = self.unpool(batch, flat)
         with self.lock.writing():
             self._check_known(batch)
             if len(batch):
@@ -225,8 +224,10 @@ class Table(View):
                 batch, missing, "no row to update, and nothing was changed; find(ids, grow=True) gives it one"
             )
 
-    def _unpool(self, batch: Batch, gradients: np.ndarray) -> np.ndarray:
-        assert batch.bags is not None
+    def unpool(self, batch: Batch, gradients: np.ndarray) -> np.ndarray:
+        """The gradient of each id, float32 (n, dim), of those of a batch's vectors, the same or (bags, dim)."""
+        if batch.bags is None:
+            return gradients
         if batch.winners is None:  # nobody looked: the maxima are where they are now
             self._lookup(batch, "initial", None)
         assert batch.winners is not None
@@ -292,13 +293,12 @@ class Table(View):
                 parts["strings"] = self._strings.nbytes + 16 * n
             facts = {"ids": self.kind, "rows": rows, "dim": self.dim, "optimizer": optimizers.to_config(self.optimizer)}
             total = sum(parts.values())
-            load = rows / self._index.room()
             return facts | {
                 "steps": self._steps,
                 "bytes": total,
                 "bytes_per_row": total / rows if rows else 0.0,
                 "bytes_of": parts,
-                "index_load": load,
+                "index_load": rows / self._index.room(),
             }
 
     def state(self) -> State:

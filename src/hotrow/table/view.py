@@ -217,17 +217,14 @@ class View:
         with self.lock.reading():
             rows = batch.whole()
             if rows is not None:
-                self._rows.gather(rows, np.arange(len(rows), dtype=np.int32), flat)
+                self._fill(batch, rows, np.arange(len(rows), dtype=np.int32), flat)
                 return out
             missing = batch.missing()
             any_missing = bool(missing.any())
             if any_missing and unknown == "error":
                 raise unknown_error(batch, missing, _NO_ROW)
-            if batch.bags is None:
-                self._rows.gather(batch.distinct, batch.inverse, flat)
-            elif not any_missing:
-                arrays = self._rows.data, self._rows.stride, self.dim, batch.distinct
-                batch.winners = batch.bags.pool(*arrays, batch.inverse, flat)
+            if batch.bags is None or not any_missing:
+                self._fill(batch, batch.distinct, batch.inverse, flat)
             else:
                 self._pool_unknown(batch, unknown, flat)
             if any_missing and unknown == "initial" and batch.bags is None:
@@ -235,6 +232,13 @@ class View:
                 where = np.flatnonzero(missing[batch.inverse])
                 flat[where] = self._first_values(batch.keys[missing])[number[batch.inverse[where]]]
         return out
+
+    def _fill(self, batch: Batch, rows: np.ndarray, inverse: np.ndarray, out: np.ndarray) -> None:
+        """The vectors of rows[inverse[i]], or of the bags of these, to out float32 (n or bags, dim)."""
+        if batch.bags is None:
+            self._rows.gather(rows, inverse, out)
+        else:
+            batch.winners = batch.bags.pool(self._rows.data, self._rows.stride, self.dim, rows, inverse, out)
 
     def _pool_unknown(self, batch: Batch, unknown: str, out: np.ndarray) -> None:
         """Pool from a copy of the distinct vectors, in which the unknown ones have theirs."""
