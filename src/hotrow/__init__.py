@@ -42,6 +42,7 @@ from hotrow.table.table import Table
 from hotrow.table.view import View
 
 if TYPE_CHECKING:
+    from hotrow import jax as jax
     from hotrow import keras as keras
     from hotrow import models
 
@@ -92,7 +93,7 @@ __all__ = [  # noqa: RUF022 — in the order data flows
     "MissingExtraError",
 ]
 
-_ON_FIRST_USE = ("keras", "models")
+_ON_FIRST_USE = ("jax", "keras", "models")
 
 
 def __getattr__(name: str) -> Any:
