@@ -1,6 +1,7 @@
 """hotrow in Keras 3, on TensorFlow, JAX and torch: ids in as they are, rows trained with the model.
 
     Embedding    the layer: `keras.layers.Embedding`'s own signature, and any id
+    Features     many columns in one layer: Id, Bag, Sequence and Number say what each is
     Model        `keras.Model` whose fit, evaluate and predict take ids as they are
     Sequential   `keras.Sequential`, the same
 
@@ -22,6 +23,8 @@ except ImportError as error:  # Keras itself, or the backend that it is told to 
     ) from error
 
 from hotrow.keras.embedding import Embedding
+from hotrow.keras.feature import Bag, Id, Number, Sequence
+from hotrow.keras.features import Features
 from hotrow.keras.model import Model, Sequential
 
-__all__ = ["Embedding", "Model", "Sequential"]
+__all__ = ["Bag", "Embedding", "Features", "Id", "Model", "Number", "Sequence", "Sequential"]

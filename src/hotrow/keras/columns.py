@@ -8,12 +8,12 @@ from typing import Any, cast
 import keras
 import numpy as np
 
-from hotrow.bridges.codes import Words, encode
+from hotrow.bridges.codes import encode
 from hotrow.errors import ArgumentError, KindError
 from hotrow.keras import forms, routes, trial
 from hotrow.keras.backend import bridge
-from hotrow.keras.embedding import Embedding
 from hotrow.keras.forms import Leaves, Path, to_numbers
+from hotrow.keras.reading import Reader, encode_column, remember
 
 
 class Columns:
@@ -25,27 +25,27 @@ class Columns:
     def __init__(self, model: Any) -> None:
         self.model = model
         self._kinds: dict[Path, bool] = {}
-        self._readers: dict[Path, list[Embedding]] = {}  # the layers that get all of a leaf
+        self._readers: dict[Path, list[Reader]] = {}  # who gets all of a leaf
 
-    def encode(self, x: Any) -> tuple[Any, list[Words], bool]:
+    def encode(self, x: Any) -> tuple[Any, list[Any], bool]:
         """What Keras takes for x, what must be held while it is used, and whether each sample has a single id.
 
         Raises what ids are refused with.
         """
-        held: list[Words] = []
+        held: list[Any] = []
         single = False
+        columns = forms.columns_of(x)
 
         def leaf(path: Path, value: Any) -> Any:
             nonlocal single
             if not self._kinds[path]:
                 return self._lift(path, to_numbers(value))
+            readers = self._readers.get(path, [])
             if bridge.is_symbolic(value):
-                value = self._encode_in_graph(value)
+                value = self._encode_in_graph(value, readers)
             else:
-                value, words = encode(value)
+                value, words = encode_column(readers, value, columns)
                 held.append(words)
-                for layer in self._readers.get(path, []):
-                    layer.check(words)  # now, for in the middle of a step JAX would lose the model's weights
             value = self._lift(path, value)
             single |= tuple(value.shape[1:]) == (1,)
             return value
@@ -119,7 +119,7 @@ class Columns:
         """x as the model's inputs lie: columns by name, a list for several, a single one bare."""
         functional = self._functional()
         if functional is None:
-            return Leaves.spread(x)
+            return self._arrange_named(x)
         names = [tensor.name for tensor in functional.inputs]
         struct, columns = functional._inputs_struct, forms.columns_of(x)
         if columns is not None:
@@ -132,6 +132,19 @@ class Columns:
             raise ArgumentError(f"this model has the inputs {names}; expected a list or a dict of them, got {given}")
         items = cast("list[Any]", x)
         return Leaves.by_name(dict(zip(struct, items, strict=True))) if isinstance(struct, dict) else Leaves.by_place(x)
+
+    def _arrange_named(self, x: Any) -> Leaves:
+        """x of a model that is no graph; columns that only weigh bags are none of its inputs."""
+        named, columns = routes.by_name(self.model), forms.columns_of(x)
+        if named and columns is not None:
+            weights = {reader.form[1] for readers in named.values() for reader in readers if reader}
+            x = {name: column for name, column in columns.items() if name in named or name not in weights}
+        leaves = Leaves.spread(x, whole=named)
+        for path in leaves.of.keys() - self._kinds.keys():
+            if path and path[-1] in named:
+                readers = [reader for reader in named[path[-1]] if reader is not None]
+                self._kinds[path], self._readers[path] = bool(readers), readers
+        return leaves
 
     def _by_name(self, x: dict[Any, Any], names: list[str], *, framed: bool) -> Leaves:
         struct = self._functional()._inputs_struct
@@ -197,15 +210,18 @@ class Columns:
         for tensor in inputs.values():
             routes.retype(tensor)  # or codes would be rounded
         try:
-            found = trial.kinds(self.model, leaves, self._kinds, self._lift)
+            found = trial.kinds(self.model, leaves, self._kinds, self._lift, self._encode_known)
             kinds = {path: kind for path, (kind, _) in found.items()}
-            self._readers |= {path: readers for path, (_, readers) in found.items()}
+            self._readers |= {path: [Reader(r, r.name) for r in own] for path, (_, own) in found.items()}
         finally:
             for path, tensor in inputs.items():
                 if not kinds[path]:
                     routes.retype(tensor, dtypes[path])
         self.model._follow()  # layers that were made only now
         return kinds
+
+    def _encode_known(self, path: Path, head: Any) -> Any:
+        return encode_column(self._readers.get(path, []), head, None) if self._kinds.get(path) else encode(head)
 
     @staticmethod
     def _guess(leaf: Any, leaves: int) -> bool:
@@ -218,9 +234,13 @@ class Columns:
             )
         return not is_float
 
-    def _encode_in_graph(self, value: Any) -> Any:
+    def _encode_in_graph(self, value: Any, readers: list[Reader]) -> Any:
         """Codes of a tensor that has no value yet, as in a `tf.function` of the user's own."""
         self.refuse_cut()
+        if any(reader.takes_bags for reader in readers):
+            raise ArgumentError(
+                "bags are encoded on the host; expected fit or train_on_batch, or a call outside a graph"
+            )
 
         def function(ids: np.ndarray) -> np.ndarray:
             codes, words = encode(ids)
@@ -233,16 +253,6 @@ class Columns:
         """KindError where ids come as tensors that the backend has cut."""
         if bridge.refusal() and any(layer.input_dim is None for layer in routes.embeddings(self.model)):
             raise KindError(f"{bridge.refusal()}; expected fit or train_on_batch, which take ids on the host")
-
-
-_recent: list[list[Words]] = []
-_MOST = 128  # calls of models whose codes are still good
-
-
-def remember(words: list[Words]) -> None:
-    """Hold what a call has encoded until many others have come."""
-    _recent.append(words)
-    del _recent[:-_MOST]
 
 
 def _without(tensor: Any, free: list[bool]) -> Any:

@@ -152,7 +152,7 @@ class Embedding(keras.layers.Layer):
         training = bool(training) and self.trainable
         codes = modes.are_codes()
         if modes.probing(self, inputs):
-            return modes.stand_in(inputs, self.output_dim, self.compute_dtype)
+            return modes.stand_in(inputs, (self.output_dim,), self.compute_dtype)
         if not codes and self.input_dim is None and bridge.refusal():
             raise KindError(f"{bridge.refusal()}; expected ids without a bound in hotrow.keras.Model, or an input_dim")
         if keras.backend.standardize_dtype(inputs.dtype) == "bfloat16":
@@ -160,17 +160,21 @@ class Embedding(keras.layers.Layer):
                 f"layer {self.name!r} got ids as bfloat16, to which Keras rounds floats under this dtype policy: 257 "
                 "arrives as 256. Expected integers, e.g. ids.astype('int32'); hotrow.keras.Model takes ids as they are"
             )
-        rate = self.begin_call(training)
+        rate = float("nan") if self.begin_call(training) is None else self.rate(training)
         vectors, penalty = bridge.lookup([inputs], [self.hook.value], rate, self._crossing(training, codes))
         self.add_loss(penalty)  # 0 without a regularizer, and in backward it shows by what the loss is scaled
         return keras.ops.cast(vectors, self.compute_dtype)
 
     def begin_call(self, training: bool) -> Any:
-        """The learning rate of this step, float32 (). Raises ArgumentError, in training, if nobody trains the table."""
+        """The optimizer that the table follows, if any. Raises ArgumentError, in training, if nobody trains it."""
         if training:
             sharing.refuse_apart(self)
         following.called(self._stage, self.table, self.hook)
-        return following.rate(self._stage, self.name, training)
+        return following.followed(self._stage, self.name, training)
+
+    def rate(self, training: bool) -> Any:
+        """The learning rate of this step, float32 (); NaN where the host knows it."""
+        return following.rate(self._stage, training)
 
     def _crossing(self, training: bool, codes: bool) -> Crossing:
         """The calls of the host; the layer holds them, for a graph doesn't."""

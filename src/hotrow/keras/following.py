@@ -131,16 +131,17 @@ def is_following(stage: Stage, optimizer: Any) -> bool:
     return known.optimizer is optimizer
 
 
-def rate(stage: Stage, layer: str, training: bool) -> Any:
-    """The learning rate of this step, float32 (): NaN where `host_rate` knows it.
-
-    Raises ArgumentError, in training, if nobody trains the table.
-    """
+def followed(stage: Stage, layer: str, training: bool) -> Any:
+    """The optimizer whose learning rate a step has; None for the table's own. ArgumentError if nobody trains it."""
     known = of(stage)
-    if known.explicit:
-        return float("nan")
-    if known.optimizer is None:
-        return _nobody(layer) if training else float("nan")
+    if training and not is_decided(stage):
+        _nobody(layer)
+    return None if known.explicit else known.optimizer
+
+
+def rate(stage: Stage, training: bool) -> Any:
+    """The learning rate of this step by the optimizer that is followed, float32 (): NaN where `host_rate` knows it."""
+    known = of(stage)
     optimizer = inner(known.optimizer)
     if backend.NAME == "jax":
         traced = _traced.get()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -64,15 +64,15 @@ class Leaves:
     struct: Any
 
     @classmethod
-    def spread(cls, x: Any) -> Leaves:
-        """Dicts, and lists of several arrays, are structure."""
+    def spread(cls, x: Any, whole: Container[Any] = ()) -> Leaves:
+        """Dicts, and lists of several arrays, are structure, but for columns of these names."""
         of: dict[Path, Any] = {}
 
         def visit(path: Path, x: Any) -> Any:
             columns = columns_of(x) if not path or isinstance(x, Mapping) else None
             if columns is not None:
                 return {key: visit((*path, key), value) for key, value in columns.items()}
-            if is_several(x):
+            if is_several(x) and not (path and path[-1] in whole):
                 parts = [visit((*path, place), value) for place, value in enumerate(cast("list[Any]", x))]
                 return parts if isinstance(x, list) else tuple(parts)
             of[path] = x

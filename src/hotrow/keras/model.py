@@ -21,11 +21,11 @@ from keras.src.models.model import functional_init_arguments
 from keras.src.utils.io_utils import print_msg
 
 from hotrow.errors import ArgumentError
-from hotrow.keras import columns as columns_
 from hotrow.keras import following, modes, routes, settings, sharing
 from hotrow.keras.backend import bridge
 from hotrow.keras.columns import Columns
 from hotrow.keras.forms import is_stream
+from hotrow.keras.reading import remember
 from hotrow.keras.sources import Stream, encoded_stream
 
 _SIGNATURES = {
@@ -65,7 +65,7 @@ class _TakesIds(_Base):
             self._columns.refuse_cut()
         self._follow(again=False)
         x, words, _ = self._columns.encode(x)
-        columns_.remember(words)
+        remember(words)
         with modes.codes():
             return super().__call__(keras.tree.map_structure(keras.ops.convert_to_tensor, x), *args, **kwargs)
 
@@ -73,7 +73,7 @@ class _TakesIds(_Base):
         """As Keras's, for loops in JAX; x as in `fit`, where it has values."""
         if not modes.are_codes():
             x, words, _ = self._columns.encode(x)
-            columns_.remember(words)
+            remember(words)
         with modes.codes():
             return super().stateless_call(trainable, rest, x, *args, **kwargs)
 
@@ -192,7 +192,7 @@ class _TakesIds(_Base):
         """As Keras's, x as in `fit`."""
         given = _arguments("train_on_batch", x, y, *args, **kwargs)
         self._follow()
-        columns_.remember(self._encode_into(given))
+        remember(self._encode_into(given))
         with modes.training(self):
             logs = super().train_on_batch(**given)
             self._settle()  # another model may train the same table next

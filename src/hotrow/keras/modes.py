@@ -47,10 +47,15 @@ def is_probing() -> bool:
     return _seen.get() is not None
 
 
+def is_tracing() -> bool:
+    """Whether Keras builds a model by tracing it: nothing has a value."""
+    return in_symbolic_scope()
+
+
 def probing(layer: Any, inputs: Any) -> bool:
     """Whether this call is only to see which codes reach a layer, which are noted, or what shapes come out."""
     seen = _seen.get()
-    if in_symbolic_scope():  # Keras builds a model by tracing it: nothing has a value
+    if is_tracing():
         return True
     if seen is None:
         return False
@@ -58,11 +63,11 @@ def probing(layer: Any, inputs: Any) -> bool:
     return True
 
 
-def stand_in(inputs: Any, dim: int, dtype: str) -> Any:
-    """What a layer gives while it is probed: always the same vector, and not zeros, which would hide a mask."""
-    vector = np.cos(np.arange(1, dim + 1)).astype(np.float32)
+def stand_in(inputs: Any, inner: tuple[int, ...], dtype: str) -> Any:
+    """What a layer gives while it is probed: always the same vectors, and not zeros, which would hide a mask."""
+    vectors = np.cos(np.arange(1, 1 + np.prod(inner))).astype(np.float32).reshape(inner)
     shape: Any = keras.ops.shape(inputs)
-    return keras.ops.zeros((*shape, dim), dtype) + keras.ops.cast(vector, dtype)
+    return keras.ops.zeros((*shape, *inner), dtype) + keras.ops.cast(vectors, dtype)
 
 
 @contextmanager

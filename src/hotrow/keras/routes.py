@@ -15,6 +15,8 @@ import keras
 from hotrow.errors import ArgumentError
 from hotrow.keras import modes
 from hotrow.keras.embedding import Embedding
+from hotrow.keras.features import Features
+from hotrow.keras.reading import Reader
 
 _CUTS = {"GetItem", "Take", "Unstack", "Split"}
 _MOVES = {
@@ -28,12 +30,13 @@ _MOVES = {
 class Ends:
     """Where the ways from an input end: hotrow layers, others, and things that can't be looked into.
 
-    whole  those of the hotrow layers that get all of the input
+    ours   the names of the hotrow layers
+    whole  those of them that get all of the input
     inner  the inputs of nested models that are passed: (model, which of its inputs)
     """
 
-    ours: list[Embedding] = field(default_factory=list)
-    whole: list[Embedding] = field(default_factory=list)
+    ours: list[str] = field(default_factory=list)
+    whole: list[Reader] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
     opaque: list[str] = field(default_factory=list)
     inner: list[tuple[Any, int]] = field(default_factory=list)
@@ -44,21 +47,31 @@ def embeddings(thing: Any) -> list[Embedding]:
     return [layer for layer in thing._flatten_layers() if isinstance(layer, Embedding)]
 
 
-def kinds(functional: Any) -> list[tuple[bool | None, list[Embedding]]]:
-    """For each input of a functional model, whether it is ids, and the layers that get all of it.
+def by_name(model: Any) -> dict[str, list[Reader | None]]:
+    """What reads a column of this name, in the Features layers of a model: None for numbers."""
+    readers: dict[str, list[Reader | None]] = {}
+    for layer in model._flatten_layers():
+        if isinstance(layer, Features):
+            for name in layer.features:
+                readers.setdefault(name, []).append(layer.reader(name))
+    return readers
+
+
+def kinds(functional: Any) -> list[tuple[bool | None, list[Reader]]]:
+    """For each input of a functional model, whether it is ids, and who gets all of it.
 
     None where only a trial can tell. ArgumentError for one that a hotrow layer and another read.
     """
     return [_kind(tensor, functional) for tensor in functional.inputs]
 
 
-def _kind(tensor: Any, functional: Any) -> tuple[bool | None, list[Embedding]]:
+def _kind(tensor: Any, functional: Any) -> tuple[bool | None, list[Reader]]:
     ends = Ends()
     _walk(tensor, functional, ends, whole=True)
     if ends.ours and ends.others:
         name = tensor._keras_history.operation.name
         raise ArgumentError(
-            f"input {name!r} is read by the hotrow layer {ends.ours[0].name!r}, as ids, and by {ends.others[0]!r}, as "
+            f"input {name!r} is read by the hotrow layer {ends.ours[0]!r}, as ids, and by {ends.others[0]!r}, as "
             "numbers; expected one or the other: give the numbers an Input of their own"
         )
     for inner, place in ends.inner if ends.ours or ends.opaque else []:
@@ -77,8 +90,10 @@ def _visit(node: Any, place: int, tensor: Any, functional: Any, ends: Ends, *, w
     operation = node.operation
     inside = operation if hasattr(operation, "_nodes_by_depth") else getattr(operation, "_functional", None)
     if isinstance(operation, Embedding):
-        ends.ours.append(operation)
-        ends.whole += [operation] if whole else []
+        ends.ours.append(operation.name)
+        ends.whole += [Reader(operation, operation.name)] if whole else []
+    elif isinstance(operation, Features):
+        _visit_features(operation, node, tensor, ends, whole=whole)
     elif inside is not None and place < len(inside.inputs):
         ends.inner.append((inside, place))
         _walk(inside.inputs[place], inside, ends, whole=whole)
@@ -89,6 +104,23 @@ def _visit(node: Any, place: int, tensor: Any, functional: Any, ends: Ends, *, w
             _walk(output, functional, ends, whole=whole and type(operation).__name__ not in _CUTS)
     else:
         ends.others.append(operation.name)
+
+
+def _visit_features(layer: Features, node: Any, tensor: Any, ends: Ends, *, whole: bool) -> None:
+    for name, taken in node.arguments.args[0].items():
+        if taken is not tensor or name not in layer.features:
+            continue
+        reader = layer.reader(name)
+        if reader is None:
+            ends.others.append(f"{layer.name}[{name!r}]")
+            continue
+        if reader.takes_bags and not whole:
+            raise ArgumentError(
+                f"{reader.name} takes a bag for each example, and what it is given was cut or moved; expected an "
+                "Input as it is, as of features.inputs()"
+            )
+        ends.ours.append(reader.name)
+        ends.whole += [reader] if whole and reader not in ends.whole else []
 
 
 def _is_moved(tensor: Any, arguments: Any) -> bool:

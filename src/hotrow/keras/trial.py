@@ -14,23 +14,26 @@ import keras
 import numpy as np
 from keras.src.random.seed_generator import global_seed_generator
 
-from hotrow.bridges.codes import Words, encode
+from hotrow.bridges.codes import Words
 from hotrow.errors import ArgumentError
 from hotrow.keras import modes
 from hotrow.keras.forms import Leaves, Path, to_numbers
 
 _SAMPLES = 2
+Shape = Callable[[Path, Any], Any]
+Encoded = Callable[[Path, Any], tuple[np.ndarray, Any]]
 
 
 def kinds(
-    model: Any, leaves: Leaves, known: dict[Path, bool], shape: Callable[[Path, Any], Any]
+    model: Any, leaves: Leaves, known: dict[Path, bool], shape: Shape, encoded: Encoded
 ) -> dict[Path, tuple[bool, list[Any]]]:
     """For each leaf that isn't known, whether it is ids, and the layers that get all of it.
 
-    shape  what the model does with an array for a leaf before it is used
+    shape    what the model does with an array for a leaf before it is used
+    encoded  the codes of a leaf, and what they stand for
     Raises ArgumentError for one that is used as ids and calculated with.
     """
-    trial = _Trial(model, leaves, known, shape)
+    trial = _Trial(model, leaves, known, shape, encoded)
     came = trial.came(trial.unsure)
     trial.refuse_numbers(came)
     unknown = [path for path in leaves.of if path not in known]
@@ -40,8 +43,8 @@ def kinds(
 class _Trial:
     """codes: of each leaf that could be ids, with their Words. sure: whether it can't be numbers. ids: those found."""
 
-    def __init__(self, model: Any, leaves: Leaves, known: dict[Path, bool], shape: Callable[[Path, Any], Any]) -> None:
-        self.model, self.leaves, self._shape = model, leaves, shape
+    def __init__(self, model: Any, leaves: Leaves, known: dict[Path, bool], shape: Shape, encoded: Encoded) -> None:
+        self.model, self.leaves, self._shape, self._encoded = model, leaves, shape, encoded
         self.codes: dict[Path, tuple[np.ndarray, Words]] = {}
         self.sure: dict[Path, bool] = {}
         self.ids: list[Path] = []
@@ -53,11 +56,11 @@ class _Trial:
 
     def _encode(self, path: Path, head: Any, known: bool) -> None:
         try:
-            codes, words = encode(head)
+            codes, words = self._encoded(path, head)
         except Exception:  # noqa: BLE001 — then it isn't ids
             return
-        if known or words.kind == "string" or not _is_float(head):
-            self.codes[path], self.sure[path] = (codes, words), known or words.kind == "string"
+        if known or getattr(words, "kind", None) == "string" or not _is_float(head):
+            self.codes[path], self.sure[path] = (codes, words), known or getattr(words, "kind", None) == "string"
 
     def came(self, candidates: list[Path]) -> list[Path]:
         """Those of the candidates whose codes come to a hotrow layer."""
