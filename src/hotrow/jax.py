@@ -285,8 +285,8 @@ class Embedding:
         dim, kind = state.config["dim"], state.config["ids"]
         if dim != self.output_dim or (self.ids is not None and kind not in {None, self.ids}):
             raise ArgumentError(
-                f"these arrays have vectors of {dim} floats for {kind or 'any'} ids; this Embedding has "
-                f"{self.output_dim} for {self.ids or 'any'}; expected hotrow.jax.Embedding(None, {dim})"
+                f"these arrays have vectors of {dim} floats for {kind or 'any'} ids, this Embedding has vectors of "
+                f"{self.output_dim} for {self.ids or 'any'} ids; expected hotrow.jax.Embedding(None, {dim})"
             )
         if self.input_dim is not None and kind != "string":
             self._checked(restore(state.keys, kind or "int64"), self.mask_id)
