@@ -279,6 +279,15 @@ def test_only_a_batch_of_this_table_gives_vectors_and_takes_gradients():
             call()
 
 
+def test_vectors_may_be_donated():
+    emb = hotrow.jax.Embedding(None, 16)
+    batch = emb.find(np.arange(64))
+    double = jax.jit(lambda vectors: 2 * vectors, donate_argnums=0)
+    results = [double(emb(batch)) for _ in range(5)]
+    for result in results:
+        np.testing.assert_array_equal(result, 2 * emb.table.lookup(batch))
+
+
 def test_vectors_do_not_change_when_the_table_does():
     emb = hotrow.jax.Embedding(None, 16)
     batch = emb.find(np.arange(64))

@@ -139,7 +139,8 @@ class Embedding:
         """
         _check_batch(batch, "emb(emb.find(ids)) to train, or emb.lookup(ids)")
         _refuse_recording("emb(batch) would be read once, when the function is traced, and be a constant from then on")
-        return jax_reading.to_jax(self.table.lookup(batch, unknown=unknown))
+        out = jax_reading.room((*batch.shape, self.output_dim))
+        return jax_reading.to_jax(self.table.lookup(batch, unknown=unknown, out=out))
 
     def update(self, batch: Batch, gradients: Any, learning_rate: Any = None) -> None:
         """One optimizer step on the rows of a Batch; an id's gradients are summed, in batch order, first.

@@ -5,6 +5,7 @@ What is read is a constant to JAX: gradients of other numbers go past it, and no
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from hotrow.bridges.jax_calls import call
 
 jnp: Any = jax.numpy  # its types are incomplete
 _probe = Primitive("hotrow_is_recording")
+_ALIGNED = 64  # bytes
 Look = Callable[..., np.ndarray]
 
 
@@ -50,9 +52,17 @@ def holds_tracer(given: Any) -> bool:
     return isinstance(given, jax.core.Tracer)
 
 
+def room(shape: tuple[int, ...]) -> np.ndarray:
+    """Memory for float32 of this shape that `to_jax` needn't copy: it begins where XLA wants an array to begin."""
+    n = math.prod(shape)
+    wider = np.empty(n + _ALIGNED // 4, np.float32)
+    begin = -wider.ctypes.data % _ALIGNED // 4
+    return wider[begin : begin + n].reshape(shape)
+
+
 def to_jax(array: np.ndarray) -> Any:
-    """A JAX array with these values; where JAX can, it is the same memory, so nobody may write to it any more."""
-    return jnp.asarray(array)
+    """A JAX array with these values; on a CPU it may be the same memory, so nobody may write to it any more."""
+    return jax.device_put(array)  # jnp.asarray always copies
 
 
 def to_host(array: Any) -> np.ndarray:
