@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from hotrow import jax as jax
     from hotrow import keras as keras
     from hotrow import models
+    from hotrow import torch as torch
 
 __version__ = version("hotrow")
 
@@ -93,7 +94,7 @@ __all__ = [  # noqa: RUF022 — in the order data flows
     "MissingExtraError",
 ]
 
-_ON_FIRST_USE = ("jax", "keras", "models")
+_ON_FIRST_USE = ("jax", "keras", "models", "torch")
 
 
 def __getattr__(name: str) -> Any:

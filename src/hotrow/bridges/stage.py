@@ -28,6 +28,7 @@ import numpy as np
 
 from hotrow.bridges.rounds import KEPT, Hook, Origin, Part, stepped_on
 from hotrow.bridges.rules import Rule
+from hotrow.errors import ArgumentError
 from hotrow.table.batch import Batch, Groups
 from hotrow.table.table import Table
 
@@ -39,8 +40,13 @@ class Stage:
 
     @classmethod
     def of(cls, table: Table) -> Stage:
-        """The stage of this table, made at the first call."""
+        """The stage of this table, made at the first call; ArgumentError if torch's modules train it."""
         if not isinstance(table.pending, cls):
+            if table.pending is not None:
+                raise ArgumentError(
+                    "this table is trained by a module of hotrow.torch already, which says when it steps; expected a "
+                    "table of its own, or a copy: hotrow.Table.from_state(module.table.state())"
+                )
             table.pending = cls()
         return table.pending
 
@@ -69,10 +75,12 @@ class Stage:
 
     # --- forward and backward ----------------------------------------------------------------------------------
 
-    def pull(self, hook: Hook, origin: Origin, batch: Batch, value: float, *, training: bool) -> tuple[Any, float]:
+    def pull(
+        self, hook: Hook, origin: Origin, batch: Batch, value: float, *, training: bool, out: Any = None
+    ) -> tuple[Any, float]:
         """The vectors of a batch, float32 (*batch.shape, dim), and the penalty of its rows.
 
-        origin: by which `push` knows the batch again. value: the hook's.
+        origin: by which `push` knows the batch again. value: the hook's. out: as of `Table.lookup`.
         """
         table = batch.table
         with self.working():
@@ -80,7 +88,7 @@ class Stage:
             if self._pushed == self._round:
                 self._round += 1
             hook.enter(self._round)
-            vectors = table.lookup(batch)
+            vectors = table.lookup(batch, out=out)
             penalty = 0.0
             if hook.penalty is not None:
                 penalty = hook.penalty.value(_rows_of(batch))
@@ -123,7 +131,7 @@ class Stage:
         Raises ArgumentError where the loss is scaled and this can't be seen.
         """
         scaled_by = self.rule.scale(scale)
-        flat = np.ascontiguousarray(gradients, np.float32).reshape(-1, batch.table.dim)
+        flat = _matrix(gradients, batch.table.dim)
         with self.working():
             self._changes += 1
             gradient = batch.merge(batch.table.unpool(batch, flat))
@@ -215,6 +223,13 @@ class Stage:
             if hook.constraint is not None:
                 mine, _ = Batch.once([part.batch for part in parts if part.hook is hook])
                 batch.table.constrain(mine, hook.constraint)
+
+
+def _matrix(gradients: np.ndarray, dim: int) -> np.ndarray:
+    """float32 (n, dim), each row contiguous: columns of a wider matrix as they are."""
+    if gradients.ndim == 2 and gradients.dtype == np.float32 and gradients.strides[1] == 4 <= gradients.strides[0]:
+        return gradients
+    return np.ascontiguousarray(gradients, np.float32).reshape(-1, dim)
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:

@@ -79,20 +79,23 @@ def _span(name: str, kind: Any, value: Any) -> tuple[bool, str]:
 class SGD(Optimizer):
     """Stochastic gradient descent, w −= lr · g; with momentum, m ← momentum · m − lr · g and w += m.
 
-    The momentum is Keras's; while the learning rate stays as it is, torch's is the same. nesterov: w += momentum · m −
-    lr · g (Sutskever et al. 2013). One slot, if there is momentum.
+    The momentum is Keras's; while the learning rate stays as it is, torch's is the same. momentum_of_gradients: torch's
+    also where it changes, m ← momentum · m − g and w += lr · m. nesterov: w += momentum · m − lr · g (Sutskever et al.
+    2013). One slot, if there is momentum.
     """
 
     learning_rate: float = 1e-2
     momentum: float = 0.0
     nesterov: bool = False
+    momentum_of_gradients: bool = False
     kernel = staticmethod(stepping.sgd)
 
     def slot_widths(self, dim: int) -> dict[str, int]:
         return {"momentum": dim} if self.momentum > 0 else {}
 
     def constants(self, step: int, learning_rate: float) -> tuple[float, ...]:
-        return learning_rate, self.momentum, self.nesterov
+        rate, after = (1.0, learning_rate) if self.momentum_of_gradients and self.momentum else (learning_rate, 1.0)
+        return rate, self.momentum, self.nesterov, after
 
 
 @dataclass(frozen=True)
@@ -133,8 +136,9 @@ class RowwiseAdagrad(Adagrad):
 class RMSprop(Optimizer):
     """RMSprop (Tieleman, Hinton 2012): w −= lr · g / (√(v + epsilon_in_root) + epsilon), v the moving mean of g².
 
-    centered subtracts the square of the moving mean of g from v (Graves 2013); momentum gathers the steps. Each has a
-    slot of its own. The defaults are torch's; Keras's epsilon is the one in the root.
+    centered subtracts the square of the moving mean of g from v (Graves 2013); momentum gathers the steps, or, with
+    momentum_of_gradients, what they are before the learning rate, as torch's. Each has a slot of its own. The defaults
+    are torch's; Keras's epsilon is the one in the root.
     """
 
     learning_rate: float = 1e-2
@@ -143,6 +147,7 @@ class RMSprop(Optimizer):
     epsilon: float = 1e-8
     epsilon_in_root: float = 0.0
     centered: bool = False
+    momentum_of_gradients: bool = False
     kernel = staticmethod(stepping.rmsprop)
 
     def slot_widths(self, dim: int) -> dict[str, int]:
@@ -150,7 +155,8 @@ class RMSprop(Optimizer):
 
     def constants(self, step: int, learning_rate: float) -> tuple[float, ...]:
         means = self.rho, 1 - self.rho
-        return learning_rate, *means, self.epsilon, self.epsilon_in_root, self.centered, self.momentum
+        rate, after = (1.0, learning_rate) if self.momentum_of_gradients and self.momentum else (learning_rate, 1.0)
+        return rate, *means, self.epsilon, self.epsilon_in_root, self.centered, self.momentum, after
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,24 @@
+"""hotrow in PyTorch: ids in as they are, rows trained with the model.
+
+    Embedding       `torch.nn.Embedding`'s own signature, and any id
+    EmbeddingBag    `torch.nn.EmbeddingBag`'s own signature, and any id
+    follow          the tables of a model are trained as its optimizer trains the rest
+
+`hotrow.torch` loads on first use, and torch with it. See docs/torch.md.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from hotrow.errors import MissingExtraError
+
+try:
+    import_module("torch")
+except ImportError as error:
+    raise MissingExtraError(f'hotrow.torch needs PyTorch ({error}): pip install "hotrow[torch]"') from error
+
+from hotrow.torch.following import follow
+from hotrow.torch.modules import Embedding, EmbeddingBag
+
+__all__ = ["Embedding", "EmbeddingBag", "follow"]
