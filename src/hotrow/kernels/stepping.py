@@ -53,12 +53,12 @@ def fade(w, decay):
 
 @jit(fastmath=ORDERED)
 def sgd(data, stride, dim, rows, starts, items, gradients, numbers, start, stop):
-    """w −= lr · g. numbers: decay, lr, μ, nesterov. No slots. Robbins and Monro 1951.
+    """w −= lr · g. numbers: decay, lr, μ, nesterov, after. No slots. Robbins and Monro 1951.
 
-    With μ > 0: m ← μ · m − lr · g, w += m, or w += μ · m − lr · g if nesterov. Slots: m (dim). Polyak 1964,
-    Sutskever et al. 2013.
+    With μ > 0: m ← μ · m − lr · g, w += after · m, or w += after · (μ · m − lr · g) if nesterov. Slots: m (dim).
+    Polyak 1964, Sutskever et al. 2013. after is 1, or the learning rate, and lr 1, where m gathers gradients.
     """
-    decay, lr, mu, nesterov = numbers[0], numbers[1], numbers[2], numbers[3]
+    decay, lr, mu, nesterov, after = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
     total = np.empty(dim, np.float32)
     for u in range(start, stop):
         approach(data, stride, rows, u, stop)
@@ -78,7 +78,7 @@ def sgd(data, stride, dim, rows, starts, items, gradients, numbers, start, stop)
             pull = lr * total[j]
             speed = mu * m[j] - pull
             m[j] = speed
-            w[j] += mu * speed - pull if nesterov > 0 else speed
+            w[j] += after * (mu * speed - pull if nesterov > 0 else speed)
 
 
 @jit(fastmath=ORDERED)
@@ -133,10 +133,10 @@ def rmsprop(data, stride, dim, rows, starts, items, gradients, numbers, start, s
 
     centered: c ← moving mean of g, and v − c² in place of v (Graves 2013); rounding may leave that below 0, which a
     variance isn't. μ > 0: m ← μ · m + what would be taken from w, w −= m. Slots: c (dim) and m (dim), if asked for.
-    numbers: decay, lr, ρ, 1 − ρ, ε, δ, centered, μ.
+    numbers: decay, lr, ρ, 1 − ρ, ε, δ, centered, μ, after; w −= after · m, see `sgd`.
     """
     decay, lr, rho, rest, epsilon, inside = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
-    centered, mu = numbers[6] > 0, numbers[7]
+    centered, mu, after = numbers[6] > 0, numbers[7], numbers[8]
     total, spread = np.empty(dim, np.float32), np.empty(dim, np.float32)
     for u in range(start, stop):
         approach(data, stride, rows, u, stop)
@@ -166,6 +166,7 @@ def rmsprop(data, stride, dim, rows, starts, items, gradients, numbers, start, s
             for j in range(dim):
                 total[j] += mu * m[j]
                 m[j] = total[j]
+                total[j] *= after
         for j in range(dim):
             w[j] -= total[j]
 
