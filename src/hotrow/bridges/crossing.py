@@ -1,6 +1,7 @@
 """What a framework's lookup calls on the host, and its face: `lookup(ids, hooks, rate, crossing)` in each bridge.
 
     lookup([user, tags], [hook, hook], rate, crossing) → [vectors of user, vectors of tags, mask, …, penalty]
+                                                      or [vectors of both side by side, penalty]
 
 ids, hooks (float32 ()) and rate (float32 (); NaN for one that the host knows) are the framework's tensors. All features
 cross at once: forward calls `crossing.pull`, backward `crossing.push`, whose values are the hooks' gradients. And
@@ -47,10 +48,14 @@ class Way:
 
 @dataclass(frozen=True, eq=False)
 class Crossing:
-    """The two calls of a lookup, for one feature or many. Each table has one hook, whatever has a way into it."""
+    """The two calls of a lookup, for one feature or many. Each table has one hook, whatever has a way into it.
+
+    abreast  whether the vectors of an example stand side by side: float32 (batch, sum of dims), of no sequences
+    """
 
     ways: tuple[Way, ...]
     training: bool
+    abreast: bool = False
 
     @cached_property
     def hooks(self) -> tuple[Hook, ...]:
@@ -62,8 +67,20 @@ class Crossing:
         """Which ways are into one table: these go one after the other, and tables side by side."""
         return [[i for i, way in enumerate(self.ways) if way.hook is hook] for hook in self.hooks]
 
+    @cached_property
+    def _columns(self) -> list[slice]:
+        """Where the vectors of each feature stand, abreast."""
+        ends = [sum(way.inner[0] for way in self.ways[: i + 1]) for i in range(len(self.ways))]
+        return [slice(end - way.inner[0], end) for way, end in zip(self.ways, ends, strict=True)]
+
+    def _apart(self, wide: np.ndarray) -> list[np.ndarray]:
+        """The vectors of each feature, float32 (batch, dim), of those of all of them."""
+        return [wide[:, columns] for columns in self._columns]
+
     def shapes(self, ids: Sequence[Shape]) -> list[Shape]:
         """Of what `pull` gives for ids of these shapes: vectors, masks of sequences, the penalty. All is float32."""
+        if self.abreast:
+            return [(*ids[0], self._columns[-1].stop), ()]
         vectors = [(*shape, *way.inner) for way, shape in zip(self.ways, ids, strict=True)]
         masks = [shape[:-1] for way, shape in zip(self.ways, vectors, strict=True) if way.is_sequence]
         return [*vectors, *masks, ()]
@@ -71,7 +88,8 @@ class Crossing:
     def pull(self, *arrays: np.ndarray) -> list[np.ndarray]:
         """Forward: of the features' ids, then the hooks' values, to what `shapes` tells of."""
         ids, values = arrays[: len(self.ways)], arrays[len(self.ways) :]
-        vectors: list[Any] = [None] * len(self.ways)
+        wide = np.empty((len(ids[0]), self._columns[-1].stop), np.float32) if self.abreast else None
+        vectors: list[Any] = [None] * len(self.ways) if wide is None else self._apart(wide)
         masks: list[Any] = [None] * len(self.ways)
 
         def group(g: int) -> float:
@@ -81,13 +99,15 @@ class Crossing:
                 with way.stage.working():  # from here on: `find` mustn't ask for the value that this call waits for
                     batch = way.find(ids[i], self.training)
                     vectors[i], more = way.stage.pull(
-                        way.hook, (way, ids[i]), batch, float(values[g]), training=self.training
+                        way.hook, (way, ids[i]), batch, float(values[g]), training=self.training, out=vectors[i]
                     )
                     masks[i] = _mask_of(batch) if way.is_sequence else None
                 penalty += more
             return penalty
 
         penalty = sum(threads.each(group, range(len(self._groups))))
+        if wide is not None:
+            return [wide, np.asarray(penalty, np.float32)]
         return [*vectors, *(mask for mask in masks if mask is not None), np.asarray(penalty, np.float32)]
 
     def push(
@@ -101,7 +121,8 @@ class Crossing:
         Whoever asks for gradients trains, also where the layer was called for inference: new ids get their row.
         """
         n = len(self.ways)
-        ids, gradients, penalty, rate = arrays[:n], arrays[n : 2 * n], float(arrays[-2]), float(arrays[-1])
+        ids, penalty, rate = arrays[:n], float(arrays[-2]), float(arrays[-1])
+        gradients = self._apart(arrays[n]) if self.abreast else arrays[n : 2 * n]
         rates = [way.rate(rate) for way in self.ways]  # raises before anything has changed
 
         def group(g: int) -> np.ndarray:

@@ -28,7 +28,8 @@ class Features(keras.layers.Layer):
     """Columns of ids, bags, sequences and numbers to vectors, all of them in one call of the host in each direction.
 
     features     {"column": Id(16), Bag(16, "mean"), Sequence(16, length=50) or Number()}
-    output_mode  "dict": {"column": float (batch, dim), …}; "concat": float (batch, sum of dims), of no sequences
+    output_mode  "dict": {"column": float (batch, dim), …}; "concat": float (batch, sum of dims), of no sequences, the
+                 columns of ids in their order, then those of numbers
     optimizer    as of `hotrow.keras.Embedding`, for all tables; by default, as the model was compiled
     seed         of the first values; drawn as Keras does, if not given
 
@@ -169,8 +170,13 @@ class Features(keras.layers.Layer):
             )
         else:
             vectors = self._cross({n: columns[n] for n in self._of_ids}, training=bool(training) and self.trainable)
-        out = {name: vectors[name] if name in vectors else self._numbers(name, columns[name]) for name in self.features}
-        return keras.ops.concatenate(list(out.values()), -1) if self.output_mode == "concat" else out
+        if self.output_mode == "concat":
+            numbers = (self._numbers(name, columns[name]) for name in self.features if name not in self._of_ids)
+            parts = [*vectors.values(), *numbers]
+            return parts[0] if len(parts) == 1 else keras.ops.concatenate(parts, -1)
+        return {
+            name: vectors[name] if name in vectors else self._numbers(name, columns[name]) for name in self.features
+        }
 
     def _numbers(self, name: str, column: Any) -> Any:
         return keras.ops.reshape(keras.ops.cast(column, self.compute_dtype), (-1, *self.features[name].inner))
@@ -183,6 +189,8 @@ class Features(keras.layers.Layer):
         hooks = [layer.hook.value for layer in layers]
         *arrays, penalty = bridge.lookup(list(columns.values()), hooks, rate, self._crossing(training))
         self.add_loss(penalty)  # 0 without a regularizer, and in backward it shows by what the loss is scaled
+        if self.output_mode == "concat":
+            return {"": keras.ops.cast(arrays[0], self.compute_dtype)}
         masks = iter(arrays[len(columns) :])
         vectors: dict[str, Any] = {}
         for name, array in zip(columns, arrays, strict=False):
@@ -201,7 +209,7 @@ class Features(keras.layers.Layer):
                 )
                 for name, feature in self._of_ids.items()
             )
-            self._crossings[training, tables] = Crossing(tuple(ways), training)
+            self._crossings[training, tables] = Crossing(tuple(ways), training, self.output_mode == "concat")
         return self._crossings[training, tables]
 
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
@@ -220,7 +228,7 @@ class Features(keras.layers.Layer):
         }
         if self.output_mode == "dict":
             return out
-        parts = list(out.values())
+        parts = [*(out[name] for name in self._of_ids), *(out[name] for name in out if name not in self._of_ids)]
         return keras.KerasTensor((*parts[0].shape[:-1], sum(part.shape[-1] for part in parts)), self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> Any:

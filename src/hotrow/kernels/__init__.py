@@ -88,6 +88,18 @@ prefetch: Any = _nothing_ahead if INTERPRETED else _prefetch
 """prefetch(array, i): ask the cache for `array[i]` and go on. i may lie past the end, for nothing is read."""
 
 
+def lines(matrix: np.ndarray) -> tuple[np.ndarray, int]:
+    """A float32 matrix (n, dim) whose rows are contiguous, such as columns of a wider one, as a flat array.
+
+    Also returns how far apart its rows are: row i is at flat[i · apart : i · apart + dim]. Nothing is copied.
+    """
+    n, dim = matrix.shape
+    apart = matrix.strides[0] // 4
+    if n == 0 or matrix.flags.c_contiguous:
+        return matrix.reshape(-1), dim
+    return np.lib.stride_tricks.as_strided(matrix, ((n - 1) * apart + dim,), (4,)), apart
+
+
 class _Announcer(event.Listener):
     """Says once that kernels are being compiled: the first call is slow, and the user should know why."""
 

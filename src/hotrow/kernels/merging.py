@@ -73,20 +73,23 @@ def group(inverse, starts, items):
 
 
 @jit(fastmath=ORDERED)
-def total(gradients, starts, items, out, start, stop):
-    """Sum the gradients of each distinct id, in batch order: float32 (n, dim) → out float32 (m, dim).
+def total(gradients, apart, starts, items, out, start, stop):
+    """Sum the gradients of each distinct id, in batch order: n of them → out float32 (m, dim).
+
+    gradients float32 (flat), that of id i at gradients[i · apart : i · apart + dim].
 
     starts [0, 2, 3]    items [0, 2, 1]    gradients [a, b, c]  →  [a + c, b]
     """
-    dim = gradients.shape[1]
+    dim = out.shape[1]
     end = starts[stop]
     for u in range(start, stop):
         o = out[u]
         for s in range(starts[u], starts[u + 1]):
             if s + AHEAD < end:
                 for c in range(0, dim, LINE):
-                    prefetch(gradients, np.int64(items[s + AHEAD]) * dim + c)
-            g = gradients[items[s]]
+                    prefetch(gradients, np.int64(items[s + AHEAD]) * apart + c)
+            at = np.int64(items[s]) * apart
+            g = gradients[at : at + dim]
             if s == starts[u]:
                 for j in range(dim):
                     o[j] = g[j]

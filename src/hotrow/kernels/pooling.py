@@ -12,11 +12,11 @@ LINE = 16  # floats in a cache line
 
 
 @jit
-def gather(data, stride, dim, rows, inverse, out, start, stop):
+def gather(data, stride, dim, rows, inverse, out, apart, start, stop):
     """Copy the weights of row `rows[inverse[i]]` to `out[i]`; zeros where that row is −1.
 
     data float32 (flat), row r at data[r · stride : r · stride + dim]; rows int32 (m,), inverse int32 (n,) → out
-    float32 (n, dim).
+    float32 (flat), vector i at out[i · apart : i · apart + dim].
     """
     front = np.int64(0)  # distinct ids are numbered as they are first seen: so the next one to be new is known
     for i in range(start):
@@ -27,7 +27,7 @@ def gather(data, stride, dim, rows, inverse, out, start, stop):
             for c in range(0, dim, LINE):
                 prefetch(data, ahead + c)
             front += 1
-        o = out[i]
+        o = out[i * apart : i * apart + dim]
         row = np.int64(rows[inverse[i]])
         if row < 0:
             o[:] = np.float32(0)
@@ -61,18 +61,19 @@ def share(weights, mode, begin, end):
 
 
 @jit(fastmath=ORDERED)
-def pool(data, stride, dim, rows, inverse, offsets, weights, mode, out, winners, start, stop):
+def pool(data, stride, dim, rows, inverse, offsets, weights, mode, out, apart, winners, start, stop):
     """Make one vector of each bag: sum, mean, sqrtn or max of its rows; an empty bag is zeros.
 
-    offsets int64 (bags + 1,), weights float32 (n,) or (0,) for none → out float32 (bags, dim); with MAX also winners
-    int32 (bags, dim): the place in the batch that each element came from, the first of equals, −1 in an empty bag.
+    offsets int64 (bags + 1,), weights float32 (n,) or (0,) for none → out float32 (flat), bag b at out[b · apart : b ·
+    apart + dim]; with MAX also winners int32 (bags, dim): the place in the batch that each element came from, the first
+    of equals, −1 in an empty bag.
 
         values  [a  b  c  d]    offsets [0, 2, 2, 4]    →    bags  {a, b}  {}  {c, d}
     """
     for bag in range(start, stop):
         begin = offsets[bag]
         end = offsets[bag + 1]
-        o = out[bag]
+        o = out[bag * apart : bag * apart + dim]
         o[:] = np.float32(0)
         if mode == MAX:
             best = winners[bag]
@@ -100,16 +101,17 @@ def pool(data, stride, dim, rows, inverse, offsets, weights, mode, out, winners,
 
 
 @jit
-def unpool(gradients, offsets, weights, mode, winners, out, start, stop):
+def unpool(gradients, apart, offsets, weights, mode, winners, out, start, stop):
     """The gradient of `pool`: what each id of each bag gets of its bag's gradient.
 
-    gradients float32 (bags, dim) → out float32 (n, dim), the places of the bags start to stop.
+    gradients float32 (flat), bag b at gradients[b · apart : b · apart + dim] → out float32 (n, dim), the places of the
+    bags start to stop.
     """
-    dim = gradients.shape[1]
+    dim = out.shape[1]
     for bag in range(start, stop):
         begin = offsets[bag]
         end = offsets[bag + 1]
-        g = gradients[bag]
+        g = gradients[bag * apart : bag * apart + dim]
         if mode == MAX:
             for i in range(begin, end):
                 out[i] = np.float32(0)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from hotrow.errors import ArgumentError
-from hotrow.kernels import merging, pooling, readonly, threads
+from hotrow.kernels import lines, merging, pooling, readonly, threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,9 @@ class Groups:
         out = np.empty((len(self.starts) - 1, dim), np.float32)
         inner = np.searchsorted(self.starts, threads.even(n, max(1, _GRAIN // dim))[:-1])
         bounds = [*inner.tolist(), len(out)]
-        threads.run(merging.total, bounds, readonly(gradients), readonly(self.starts), readonly(self.items), out)
+        flat, apart = lines(gradients)
+        arrays = readonly(flat), apart, readonly(self.starts), readonly(self.items)
+        threads.run(merging.total, bounds, *arrays, out)
         return out
 
 
@@ -103,14 +105,15 @@ class Bags:
         """Write each bag's vector to out (bags, dim); return where the maxima came from (see kernels/pooling.py)."""
         winners = np.empty((len(self) if self.mode == pooling.MAX else 0, dim), np.int32)
         arrays = readonly(data), stride, dim, readonly(rows), readonly(inverse), *self._arrays()
-        threads.run(pooling.pool, self._bounds(dim), *arrays, self.mode, out, winners)
+        threads.run(pooling.pool, self._bounds(dim), *arrays, self.mode, *lines(out), winners)
         return winners
 
     def unpool(self, gradients: np.ndarray, winners: np.ndarray) -> np.ndarray:
         """The gradient of each id, of its bag's gradient: float32 (bags, dim) → (n, dim)."""
         dim = gradients.shape[1]
         out = np.empty((int(self.offsets[-1]), dim), np.float32)
-        arrays = readonly(gradients), *self._arrays(), self.mode, readonly(winners)
+        flat, apart = lines(gradients)
+        arrays = readonly(flat), apart, *self._arrays(), self.mode, readonly(winners)
         threads.run(pooling.unpool, self._bounds(dim), *arrays, out)
         return out
 

@@ -6,7 +6,7 @@ from bisect import bisect_left
 
 import numpy as np
 
-from hotrow.kernels import drawing, pooling, readonly, threads
+from hotrow.kernels import drawing, lines, pooling, readonly, threads
 from hotrow.table.memory import Growable
 
 _MOST_FLOATS = 2**40
@@ -57,7 +57,7 @@ class Rows:
         """out[i] = weights of rows[inverse[i]], zeros where that is −1."""
         bounds = threads.even(len(inverse), max(1, _GRAIN // self.dim))
         arrays = readonly(rows), readonly(inverse)
-        threads.run(pooling.gather, bounds, readonly(self.data), self.stride, self.dim, *arrays, out)
+        threads.run(pooling.gather, bounds, readonly(self.data), self.stride, self.dim, *arrays, *lines(out))
 
     def scatter(self, rows: np.ndarray, inverse: np.ndarray, vectors: np.ndarray) -> None:
         """Weights of rows[inverse[i]] = vectors[i]; of two for one row, the later stays."""

@@ -177,7 +177,7 @@ class View:
         """The vectors of ids, or of a Batch: float32 (*ids.shape, dim), or (bags, dim) with offsets.
 
         unknown  what an id without a row gets: "initial", the first value that it would have; "zero"; or "error"
-        out      float32 of that shape, C-contiguous: written and returned
+        out      float32 of that shape, C-contiguous or columns of a wider matrix that is: written and returned
 
         offsets, weights and pooling are those of `find`. Raises what `find` raises, and UnknownIdError.
 
@@ -191,7 +191,7 @@ class View:
         self.settle()
         if not isinstance(ids, Batch) and offsets is weights is pooling is None:
             keys = ids_.to_keys(ids, self.kind)
-            if keys.texts is None:
+            if keys.texts is None and (out is None or out.flags.c_contiguous):
                 return self._lookup_integers(keys, unknown, out)
         return self._lookup(self._find(ids, offsets, weights, pooling), unknown, out)
 
@@ -256,7 +256,8 @@ class View:
     def _check_out(self, out: np.ndarray | None, shape: tuple[int, ...]) -> np.ndarray:
         if out is None:
             return np.empty(shape, np.float32)
-        if out.shape != shape or out.dtype != np.float32 or not out.flags.c_contiguous or not out.flags.writeable:
+        flat = out.flags.c_contiguous or (out.ndim == 2 and out.strides[1] == 4 <= out.strides[0])
+        if out.shape != shape or out.dtype != np.float32 or not flat or not out.flags.writeable:
             raise ArgumentError(
                 f"out must be writable C-contiguous float32 of shape {shape}; got {out.dtype} of shape {out.shape}. "
                 f"Try out=np.empty({shape}, np.float32)"
