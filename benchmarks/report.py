@@ -20,7 +20,7 @@ from benchmarks.harness import Result
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
-ORDER = ("step", "lookup", "fit", "scaling", "memory", "startup")
+ORDER = ("step", "lookup", "fit", "jax_step", "scaling", "memory", "startup")
 
 INTRODUCTION = """\
 <!-- Written by `python -m benchmarks.report` from benchmarks/results: run `make bench` again in place of editing. -->
@@ -106,7 +106,7 @@ def from_lines(text: str) -> tuple[dict[str, Any], list[Result]]:
 
 def to_markdown(name: str, facts: dict[str, Any], results: Iterable[Result]) -> str:
     """A section of the page: the tables of a benchmark, then where it ran."""
-    parts = [f"## {name.capitalize()}\n"]
+    parts = [f"## {name.capitalize().replace('_', ' ')}\n"]
     for title, columns, rows in tables(results, cell):
         cells = [columns, ["---"] * len(columns), *rows]
         parts.append(f"**{title}**\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in cells) + "\n")
