@@ -120,7 +120,7 @@ class Follower:
             member.gradients.finish()
             member.refresh(optimizer)
         self._held = None
-        if any(argument is not None for argument in (*args, *kwargs.values())):
+        if any(argument is not None for argument in (*args[1:], *kwargs.values())):  # args[0] is the optimizer
             return  # a closure: gradients will come within the step
         self._held = [(member, member.gradients.hook.grad) for member in self.members.values()]
         for member, _ in self._held:
