@@ -17,7 +17,9 @@ class InTorch:
     """A module, and a loss that has the gradients that are asked for."""
 
     def __init__(self, optimizer=None):
-        self.emb = hot.Embedding(None, DIM, optimizer=optimizer or hotrow.SGD(0.1), seed=5, initializer=hotrow.Uniform())
+        self.emb = hot.Embedding(
+            None, DIM, optimizer=optimizer or hotrow.SGD(0.1), seed=5, initializer=hotrow.Uniform()
+        )
         self.table = self.emb.table
 
     def lookup(self, ids):
@@ -81,7 +83,7 @@ def test_strings_for_a_table_of_integers_are_refused_and_change_nothing():
     np.testing.assert_array_equal(subject.table.lookup([1]), before)
 
 
-# --- ids and vectors ---------------------------------------------------------------------------------------------------
+# --- ids and vectors --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,9 @@ def test_a_bound_is_checked():
     assert emb.padding_idx == 3
     assert emb([[0, 3]]).shape == (1, 2, 2)
     for bad in ([[0, 1], [2, 4]], torch.tensor([[0, 1], [2, -1]])):
-        with pytest.raises(IndexError, match=r"at position \(1, 1\); expected ids from 0 to 3, for num_embeddings says"):
+        with pytest.raises(
+            IndexError, match=r"at position \(1, 1\); expected ids from 0 to 3, for num_embeddings says"
+        ):
             emb(bad)
     with torch.no_grad(), pytest.raises(hotrow.IdError, match=r"got 4; .*hotrow.torch.Embedding\(None, 2\)"):
         emb(4)
@@ -191,9 +195,7 @@ def test_pretrained_vectors_are_frozen_unless_told_otherwise():
 def test_the_gradient_by_frequency_is_that_of_torch():
     ids, g = torch.tensor([0, 2, 2, 2, 1, 1]), torch.randn(6, 2)
     theirs = torch.nn.Embedding(3, 2, scale_grad_by_freq=True)
-    ours = hot.Embedding(
-        3, 2, scale_grad_by_freq=True, _weight=theirs.weight, optimizer=hotrow.SGD(1.0)
-    )
+    ours = hot.Embedding(3, 2, scale_grad_by_freq=True, _weight=theirs.weight, optimizer=hotrow.SGD(1.0))
     for emb in (theirs, ours):
         (emb(ids) * g).sum().backward()
     ours.step()
@@ -238,7 +240,7 @@ def test_arguments_that_can_not_be_right_are_refused(make, text):
 def test_a_tensor_of_floats_must_be_whole_and_of_bfloat16_is_refused():
     emb = hot.Embedding(None, 2)
     assert emb(torch.tensor([1.0, 2.0])).shape == (2, 2)
-    with pytest.raises(hotrow.IdError, match="not whole|isn't whole|0.5"):
+    with pytest.raises(hotrow.IdError, match=r"0\.5"):
         emb(torch.tensor([0.5]))
     with pytest.raises(hotrow.KindError, match=r"bfloat16.*ids.long\(\)"):
         emb(torch.tensor([1.0], dtype=torch.bfloat16))

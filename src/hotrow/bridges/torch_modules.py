@@ -1,7 +1,7 @@
 """A table in torch's own modules: a lookup that autograd knows, and the gradient that waits for a step.
 
-A table has a **hook**, a scalar parameter that never changes any vector. After `backward` its `.grad` is the norm of the
-table's whole gradient, so it stands for it: whatever is done to it before the step is done to the table's.
+A table has a **hook**, a scalar parameter that never changes any vector. After `backward` its `.grad` is the norm of
+the table's whole gradient, and stands for it: whatever is done to it before the step is done to the table's.
 
     hook.grad is            so the table's gradient is
     the norm                as backward brought it
@@ -19,6 +19,7 @@ import math
 import warnings
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -94,8 +95,7 @@ class Gradients:
         self._arrived_in = -1
         self._passes = 0  # since the last step
         self._version = 0
-        mine = weakref.ref(self)
-        hook.register_post_accumulate_grad_hook(lambda _: _arrive(mine))
+        hook.register_post_accumulate_grad_hook(partial(_arrive, weakref.ref(self)))
         table.pending = self
 
     def __len__(self) -> int:
@@ -135,7 +135,7 @@ class Gradients:
             self._arrived += brought
 
     def end(self, task: int) -> None:
-        """This backward has ended, or is given up."""
+        """A backward has ended, or is given up."""
         self._bringing.pop(task, None)
         if self._arrived_in == task:
             self.finish()
@@ -248,7 +248,8 @@ def _members(task: int) -> dict[Gradients, None]:
         if len(_open) > _DEEPEST:  # one that has failed never ends
             _end(min(_open))
         _open[task] = {}
-        torch.autograd.Variable._execution_engine.queue_callback(lambda: _end(task))  # pyright: ignore
+        engine: Any = torch.autograd.Variable._execution_engine  # pyright: ignore[reportPrivateUsage]
+        engine.queue_callback(lambda: _end(task))
     return _open[task]
 
 
@@ -257,7 +258,7 @@ def _end(task: int) -> None:
     threads.each(lambda gradients: gradients.end(task), list(_open.pop(task, {})))
 
 
-def _arrive(mine: weakref.ref[Gradients]) -> None:
+def _arrive(mine: weakref.ref[Gradients], _: Any) -> None:
     gradients = mine()
     if gradients is not None:
         gradients.arrive()
@@ -276,7 +277,7 @@ def _norm(gradient: np.ndarray) -> float:
     norm = math.sqrt(float(np.einsum("ij,ij->i", gradient, gradient).sum(dtype=np.float64)))
     if not math.isfinite(norm) and np.isfinite(gradient).all():
         norm = math.sqrt(float(np.square(gradient, dtype=np.float64).sum()))
-    return max(float(np.float32(norm)), _LEAST) if norm == norm else math.nan
+    return math.nan if math.isnan(norm) else max(float(np.float32(norm)), _LEAST)
 
 
 class Lookup(torch.autograd.Function):
@@ -296,10 +297,10 @@ class Lookup(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Any) -> Any:
+    def backward(ctx: Any, *grad_outputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Bring the gradient to the table; return zeros for the hook, and the gradient of the weights."""
         batch, gradients, by_count = ctx.kept
-        host = gradient.numpy(force=True)
+        host = grad_outputs[0].numpy(force=True)
         for_hook = for_weights = None
         if ctx.needs_input_grad[0]:
             if batch.forgotten is None and batch.missing().any():

@@ -30,8 +30,8 @@ def refuse(name: str, max_norm: Any, device: Any, dtype: Any) -> None:
     """ArgumentError for what a table can't do."""
     if max_norm is not None:
         raise ArgumentError(
-            f"{name}(max_norm={max_norm!r}) would change rows in a forward pass, also in evaluation; expected None, and "
-            "weight_decay= of the optimizer, or torch.nn.functional.normalize(vectors, dim=-1)"
+            f"{name}(max_norm={max_norm!r}) would change rows in a forward pass, also in evaluation; expected None, "
+            "and weight_decay= of the optimizer, or torch.nn.functional.normalize(vectors, dim=-1)"
         )
     if device is not None and torch.device(device).type != "cpu":
         raise ArgumentError(
@@ -49,7 +49,11 @@ def to_padding(padding_idx: Any, count: int | None) -> Any:
     """The id that stands for padding; with a bound, one below 0 counts from its end, as in torch."""
     if padding_idx is None or count is None:
         return padding_idx
-    if isinstance(padding_idx, bool) or not isinstance(padding_idx, int | np.integer) or not -count <= padding_idx < count:
+    if (
+        isinstance(padding_idx, bool)
+        or not isinstance(padding_idx, int | np.integer)
+        or not -count <= padding_idx < count
+    ):
         raise ArgumentError(f"padding_idx must be within num_embeddings, −{count} to {count - 1}; got {padding_idx!r}")
     return int(padding_idx) % count
 
@@ -117,7 +121,8 @@ def to_matrix(given: Any, shape: tuple[Any, int], name: str) -> np.ndarray:
     """Vectors for the ids 0 to V − 1: float32 (V, dim)."""
     if shape[0] is None:
         raise ArgumentError(
-            f"{name} is for the ids 0 to V − 1, and there is no bound on them here; expected emb.table.set(ids, vectors)"
+            f"{name} is for the ids 0 to V − 1, and there is no bound on them here; expected "
+            "emb.table.set(ids, vectors)"
         )
     matrix = given.numpy(force=True) if isinstance(given, torch.Tensor) else np.asarray(given)
     if matrix.shape != shape:

@@ -27,15 +27,21 @@ def to_weights(given: Any, mode: str, input: Any) -> Any:
         return None
     if mode != "sum":
         raise ArgumentError(f"per_sample_weights are for mode='sum'; this module's is {mode!r}")
-    shape = getattr(input, "shape", None)
-    shape = np.shape(given) if shape is None else tuple(shape)
-    if tuple(np.shape(given)) != shape:
-        raise ArgumentError(
-            f"per_sample_weights must be of the ids' shape, {shape}; got {tuple(np.shape(given))}"
-        )
+    shape, expected = tuple(np.shape(given)), getattr(input, "shape", None)
+    if expected is not None and shape != tuple(expected):
+        raise ArgumentError(f"per_sample_weights must be of the ids' shape, {tuple(expected)}; got {shape}")
     if isinstance(given, torch.Tensor):
         return given.reshape(-1).to("cpu", torch.float32)
     return np.asarray(given, np.float32).reshape(-1)
+
+
+def check_weights(weights: Any, n: int) -> None:
+    """ArgumentError unless there are n of them, all finite."""
+    host = weights.numpy(force=True) if isinstance(weights, torch.Tensor) else weights
+    if len(host) != n:
+        raise ArgumentError(f"per_sample_weights must be one for each of {n} ids; got {len(host)}")
+    if not np.isfinite(host).all():
+        raise ArgumentError(f"per_sample_weights must be finite; weight {int(np.argmin(np.isfinite(host)))} isn't")
 
 
 def to_flat(ids: Any, offsets: Any, include_last: bool) -> tuple[Any, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch.utils.data import get_worker_info
@@ -14,6 +14,13 @@ from hotrow.table.batch import Batch
 from hotrow.table.table import Table
 from hotrow.torch import arguments, saving
 from hotrow.torch.following import begin
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def outside_graphs(function: F) -> F:
+    """A forward that torch.compile leaves as it is, with a graph break: ids are found on the host."""
+    return cast("F", torch.compiler.disable(function))
 
 
 class Module(torch.nn.Module):
@@ -124,7 +131,11 @@ class Module(torch.nn.Module):
         """What .to(), .half() and the like do: vectors come out in that dtype, and the table stays as it is."""
         there = fn(torch.zeros((), dtype=self._dtype, device=self.hook.device))
         self._dtype = there.dtype
-        return super()._apply(lambda tensor: tensor.to(there.device), recurse)
+
+        def move(tensor: Any) -> Any:
+            return tensor.to(there.device)
+
+        return super()._apply(move, recurse)
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         destination.update(saving.to_tensors(self.table, prefix))

@@ -29,7 +29,9 @@ def follow(model: Any, optimizer: Any) -> None:
     >>> model[0].table.steps
     1
     """
-    found = [module.gradients for module in model.modules() if isinstance(getattr(module, "gradients", None), Gradients)]
+    found = [
+        module.gradients for module in model.modules() if isinstance(getattr(module, "gradients", None), Gradients)
+    ]
     if not found:
         raise ArgumentError(f"there is no hotrow.torch module in this {type(model).__name__}; expected one to follow")
     for gradients in dict.fromkeys(found):
@@ -37,7 +39,7 @@ def follow(model: Any, optimizer: Any) -> None:
 
 
 def begin(gradients: Gradients, optimizer: Any) -> None:
-    """This table steps with this optimizer from now on, and with no other."""
+    """Let a table step with this optimizer from now on, and with no other."""
     check(optimizer, explicit=gradients.explicit)
     place = _place(gradients, optimizer)
     if not gradients.explicit:

@@ -13,7 +13,7 @@ from hotrow.table.initializers import Initializer
 from hotrow.table.optimizers import Optimizer
 from hotrow.table.table import Table
 from hotrow.torch import arguments, bags
-from hotrow.torch.base import Module
+from hotrow.torch.base import Module, outside_graphs
 
 
 class Embedding(Module):
@@ -95,7 +95,7 @@ class Embedding(Module):
         """
         return self._found(arguments.to_host(input)[0], self.table.find)
 
-    @torch.compiler.disable
+    @outside_graphs
     def forward(self, input: Any) -> Any:
         """Vectors float32 (*input.shape, embedding_dim), on the ids' device."""
         ids, device = arguments.to_host(input)
@@ -171,7 +171,7 @@ class EmbeddingBag(Module):
         """Find the ids of bags ahead, once; the Batch goes to the module in their place."""
         return self._bags(arguments.to_host(input)[0], offsets, None)[0]
 
-    @torch.compiler.disable
+    @outside_graphs
     def forward(self, input: Any, offsets: Any = None, per_sample_weights: Any = None) -> Any:
         """Vectors float32 (bags, embedding_dim), on the ids' device.
 
@@ -187,9 +187,13 @@ class EmbeddingBag(Module):
     def _bags(self, ids: Any, offsets: Any, weights: Any) -> tuple[Batch, Any]:
         if isinstance(ids, Batch):
             if offsets is not None or weights is not None:
-                raise ArgumentError("a Batch has its bags from find(ids, offsets); weights go with ids, not with a Batch")
+                raise ArgumentError(
+                    "a Batch has its bags from find(ids, offsets); weights go with ids, not with a Batch"
+                )
             return self._found(ids, self.table.find), None
         flat, ends = bags.to_flat(ids, offsets, self.include_last_offset)
+        if weights is not None:
+            bags.check_weights(weights, int(ends[-1]))
         return bags.pooled(self._found(flat, self.table.find), ends, weights, self.mode)
 
     def extra_repr(self) -> str:

@@ -1,7 +1,7 @@
 """A table within a module's state_dict: tensors alone, by the names of `hotrow.store.arrays`.
 
-    emb.table.config   uint8     emb.table.keys    int64 (n,), the bits of the uint64 keys
-    emb.table.weights  float32 (n, dim)    emb.table.slot_m, …
+emb.table.config   uint8     emb.table.keys    int64 (n,), the bits of the uint64 keys
+emb.table.weights  float32 (n, dim)    emb.table.slot_m, …
 """
 
 from __future__ import annotations
