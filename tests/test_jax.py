@@ -190,7 +190,7 @@ def test_where_every_batch_has_every_row_optax_ends_in_the_same_place(theirs, ou
     rng = np.random.default_rng(1)
     ids = [np.concatenate([rng.permutation(6), rng.integers(0, 6, 6)]) for _ in range(8)]
     dense, sparse = dense_and_sparse(theirs, ours, [(i, targets_for(i)) for i in ids])
-    np.testing.assert_allclose(dense, sparse, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(dense, sparse, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])

@@ -11,6 +11,7 @@ import numpy as np
 import orbax.checkpoint
 import pytest
 from conformance import DIM, OPTIMIZERS
+from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -375,3 +376,22 @@ def test_a_file_with_pickled_objects_in_it_is_corrupt(tmp_path):
     np.savez(tmp_path / "table.npz", **(ARRAYS | {"keys": np.array([{}], object)}))
     with np.load(tmp_path / "table.npz") as arrays, pytest.raises(hotrow.CorruptError):
         hotrow.jax.Embedding(None, DIM).load_state_dict(arrays)
+
+
+def test_a_flax_module_may_hold_an_embedding_to_look_up_in():
+    class Net(nnx.Module):
+        def __init__(self, emb, rngs):
+            self.emb, self.out = emb, nnx.Linear(DIM, 1, rngs=rngs)
+
+        def __call__(self, ids):
+            return self.out(self.emb.lookup(ids))
+
+    emb, ids = small(), jnp.array([1, 8])
+    net = Net(emb, nnx.Rngs(0))
+    compiled = nnx.jit(lambda net, ids: net(ids))
+    for _ in range(2):
+        np.testing.assert_allclose(compiled(net, ids), net.out(emb.lookup(ids)), rtol=1e-6)
+        emb.update(emb.find([1, 8]), jnp.ones((2, DIM)))
+    gradients = nnx.grad(lambda net: net(ids).sum())(net)
+    np.testing.assert_allclose(gradients["out"]["kernel"][...][:, 0], emb.lookup(ids).sum(0), rtol=1e-6)
+    assert nnx.merge(*nnx.split(net)).emb is emb
