@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--threads", type=_positive, metavar="N", help="threads to use (default: all)")
     _add_train(commands, common)
     _add_questions(commands, common)
+    _add_predict(commands, common)
     _add_care(commands, common)
     _add_explain(commands, common)
     return parser
@@ -60,8 +61,10 @@ def _add_train(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="train user and item vectors on a file of pairs, and measure them on held-out pairs",
         description="Train user and item vectors on a file of (user, item) pairs, ids as they are. Without a file: "
-        "the packages of Debian and what they depend on, which come with hotrow.",
-        epilog="example: hotrow train purchases.parquet --user CustomerID --item Description --out model/",
+        "the packages of Debian and what they depend on, which come with hotrow. With --label: a classifier of that "
+        "column by all others. With --negatives: a classifier of pairs that happened and others that are drawn.",
+        epilog="examples: hotrow train purchases.parquet --user CustomerID --item Description --out model/; "
+        "hotrow train people.csv --label income; hotrow train apps.csv --user user --item app --negatives 2",
     )
     train.add_argument("path", nargs="?", metavar="FILE", help="CSV, TSV, Parquet or Arrow IPC")
     train.add_argument("--user", metavar="COLUMN", help="the column of users")
@@ -72,12 +75,55 @@ def _add_train(commands: Any, common: argparse.ArgumentParser) -> None:
     train.add_argument("--time-format", metavar="FORMAT", help="how times are written, e.g. '%%d/%%m/%%Y %%H:%%M'")
     train.add_argument("--skip-bad-lines", action="store_true", help="skip and count lines with too few or many fields")
     train.add_argument("--out", default="model", metavar="DIR", help="where to write the model (default: model)")
-    train.add_argument("--dim", type=_positive, default=64, metavar="N", help="floats a vector (default: 64)")
-    train.add_argument("--loss", default="softmax", choices=["softmax", "cosine", "bpr"], help="default: softmax")
+    train.add_argument("--dim", type=_positive, metavar="N", help="floats a vector (default: 64; of a classifier: 16)")
+    train.add_argument(
+        "--loss", choices=["softmax", "cosine", "bpr"], help="of user and item vectors (default: softmax)"
+    )
     train.add_argument("--epochs", type=_positive, metavar="N", help="times over the pairs (default: by their number)")
     train.add_argument("--learning-rate", type=_rate, metavar="RATE", help="the first steps' learning rate")
     train.add_argument("--seed", type=int, default=0, metavar="N", help="of the split and of the training (default: 0)")
-    train.set_defaults(run=_lazily("hotrow.apps.train", "train"))
+    _add_classifier(train)
+    train.set_defaults(run=_train_what(train))
+
+
+def _add_classifier(train: argparse.ArgumentParser) -> None:
+    group = train.add_argument_group("a classifier (needs Keras)")
+    group.add_argument("--label", metavar="COLUMN", help="the column to be predicted by the others")
+    group.add_argument(
+        "--negatives",
+        type=_positive,
+        metavar="N",
+        help="no label: draw N other items for each pair of --user and --item",
+    )
+    for name, text in (
+        ("bag", "is several ids a row, with SEP between them if it is text"),
+        ("discrete", "is an id a row"),
+        ("numeric", "is a number"),
+        ("ignore", "is left out"),
+    ):
+        metavar = "COLUMN[=SEP]" if name == "bag" else "COLUMN"
+        group.add_argument(f"--{name}", action="append", default=[], metavar=metavar, help=f"this column {text}")
+
+
+def _train_what(parser: argparse.ArgumentParser):
+    """Vectors of pairs or a classifier, by the options."""
+
+    def run(options: argparse.Namespace, output: Output) -> int | None:
+        forced = [name for name in ("bag", "discrete", "numeric", "ignore") if getattr(options, name)]
+        if options.label is not None or options.negatives is not None:
+            from hotrow.apps import classify
+
+            wrong = classify.check_usage(options)
+            if wrong:
+                parser.error(wrong)
+            return classify.train(options, output)
+        if forced:
+            parser.error(f"--{forced[0]} is for a classifier: hotrow train FILE --label COLUMN --{forced[0]} …")
+        from hotrow.apps.train import train
+
+        return train(options, output)
+
+    return run
 
 
 def _add_questions(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -98,8 +144,22 @@ def _add_questions(commands: Any, common: argparse.ArgumentParser) -> None:
     what = lookup.add_mutually_exclusive_group(required=True)
     what.add_argument("--item", metavar="ID")
     what.add_argument("--user", metavar="ID")
-    what.add_argument("--id", metavar="ID", help="in a saved table")
+    what.add_argument("--id", metavar="ID", help="in a saved table, or in a --column of a classifier")
+    lookup.add_argument("--column", metavar="COLUMN", help="of a classifier")
     lookup.set_defaults(run=_lazily("hotrow.apps.questions", "lookup"))
+
+
+def _add_predict(commands: Any, common: argparse.ArgumentParser) -> None:
+    predict = commands.add_parser(
+        "predict",
+        parents=[common],
+        help="the probability of each class for each row of a file",
+        epilog="example: hotrow predict model/ people.csv --out predicted.csv",
+    )
+    predict.add_argument("model", metavar="MODEL", help="the folder of a classifier")
+    predict.add_argument("path", metavar="FILE", help="CSV, TSV, Parquet or Arrow IPC, with the columns of training")
+    predict.add_argument("--out", metavar="FILE.csv", help="where to write (default: the terminal)")
+    predict.set_defaults(run=_lazily("hotrow.apps.predict", "predict"))
 
 
 def _add_care(commands: Any, common: argparse.ArgumentParser) -> None:

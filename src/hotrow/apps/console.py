@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Container, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+_WIDE = 200  # columns of text in a file, which has no end of its lines
 
 
 class Output:
@@ -28,16 +30,19 @@ class Output:
         """One line for people; ids in it are shown by `printable`."""
         self.console.print(Text(words))
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Columns of text; those after the first are aligned to the right."""
+    def table(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, left: Container[int] = (0,)
+    ) -> None:
+        """Columns of text; those that aren't in `left` are aligned to the right. Wide ones go beyond 80 in a file."""
         table = Table(
             box=None, title=Text(title) if title else None, title_justify="left", pad_edge=False, padding=(0, 2, 0, 0)
         )
         for i, column in enumerate(columns):
-            table.add_column(Text(column), justify="left" if i == 0 else "right", header_style="dim", no_wrap=True)
+            table.add_column(Text(column), justify="left" if i in left else "right", header_style="dim", no_wrap=True)
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
-        self.console.print(table)
+        wide = None if self.console.is_terminal else max(self.console.width, _WIDE)
+        self.console.print(table, width=wide, crop=False)
 
     def result(self, value: dict[str, Any]) -> None:
         """The JSON object of `--json`: the last line of stdout, and all there is on it."""

@@ -20,7 +20,9 @@ def train(options: argparse.Namespace, output: Output) -> int:
     """Read, split, train, measure, save. Ctrl-C during training saves the model so far, and exits with 130."""
     folder = _check_out(Path(options.out))
     data = _read(options, output)
-    model = Retrieval(options.dim, loss=options.loss, epochs=options.epochs, seed=options.seed, **_chosen(options))
+    model = Retrieval(
+        options.dim or 64, loss=options.loss or "softmax", epochs=options.epochs, seed=options.seed, **_chosen(options)
+    )
     started = time.perf_counter()
     interrupted = _fit(model, data, output)
     seconds = time.perf_counter() - started

@@ -30,6 +30,11 @@ class CtrlC:
             self._handler(number, frame)
         self._pressed.append((number, frame))
 
+    @property
+    def pressed(self) -> bool:
+        """Whether Ctrl-C was pressed, and is yet to be done."""
+        return bool(self._pressed)
+
     def check(self) -> None:
         """Do what Ctrl-C does, if it was pressed."""
         if self._pressed:

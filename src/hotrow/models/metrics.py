@@ -92,3 +92,42 @@ def _labels(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     if not np.isin(given, (0, 1)).all():
         raise ArgumentError("labels must be 0 or 1")
     return given.astype(bool)
+
+
+def accuracy(classes: np.ndarray, probabilities: np.ndarray) -> float:
+    """The share of rows whose class, int (n,), has the highest probability, (n, classes)."""
+    given = _classes(classes, probabilities)
+    return float((np.asarray(probabilities).argmax(1) == given).mean())
+
+
+def of_classes(classes: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    """{"auc", "log_loss", "accuracy"} of the classes of rows, int (n,), and their probabilities, (n, classes).
+
+    With two classes the AUC is that of the second; with more it is the mean over classes, each against all others, of
+    those that some rows have and some haven't. Raises ArgumentError if there is none such.
+
+    >>> import numpy as np
+    >>> of_classes(np.array([0, 1]), np.array([[0.75, 0.25], [0.5, 0.5]]))["auc"]
+    1.0
+    """
+    given, p = _classes(classes, probabilities), np.asarray(probabilities, np.float64)
+    if p.shape[1] == 2:
+        area, loss = auc(given, p[:, 1]), log_loss(given, p[:, 1])
+    else:
+        there = np.unique(given)
+        if len(there) < 2:
+            raise ArgumentError("AUC compares classes; all rows are of the same one")
+        area = float(np.mean([auc((given == k).astype(int), p[:, k]) for k in there]))
+        loss = float(-np.log(np.clip(p[np.arange(len(given)), given], 1e-15, 1)).mean())
+    return {"auc": area, "log_loss": loss, "accuracy": accuracy(given, p)}
+
+
+def _classes(classes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    given, shape = np.asarray(classes), np.shape(probabilities)
+    if given.ndim != 1 or not given.size or len(shape) != 2 or shape[0] != len(given) or shape[1] < 2:
+        raise ArgumentError(f"expected classes (n,) and probabilities (n, classes); got {given.shape} and {shape}")
+    if given.dtype.kind not in "iu" or given.min() < 0 or given.max() >= shape[1]:
+        raise ArgumentError(
+            f"classes must be whole numbers from 0 to {shape[1] - 1}, one for each probability of a row"
+        )
+    return given

@@ -1,0 +1,62 @@
+"""Which backend Keras runs on where nobody has said it, and quiet about it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+
+from hotrow.errors import MissingExtraError
+
+ORDER = ("jax", "torch", "tensorflow")
+"""The quickest first, imports and compilation of a small net with it."""
+
+
+def prepare() -> str:
+    """Import Keras without a word, on a backend that is installed; its name. MissingExtraError if there is none."""
+    _choose()
+    with quiet():
+        import_module("hotrow.keras")
+        from hotrow.models.classify import backend
+
+        return backend()
+
+
+def _choose() -> None:
+    """Set KERAS_BACKEND to the first backend that is installed, unless it is set; MissingExtraError if none is."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's notes on this machine; Keras loads it if it can
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads of another pool would wait for hotrow's, and it for them
+    if "keras" in sys.modules or os.environ.get("KERAS_BACKEND"):
+        return
+    found = next((name for name in ORDER if find_spec(name)), None)
+    if found is None or find_spec("keras") is None:
+        raise MissingExtraError(
+            'a classifier needs Keras 3 and a backend: pip install "hotrow[torch]", "hotrow[jax]" or "hotrow[tensorflow]"'
+        )
+    os.environ["KERAS_BACKEND"] = found
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Within, what native code writes to stderr is kept, and shown only if an error ends it.
+
+    TensorFlow has no switch for the notes that it makes before its log is set up, and Keras imports it if it can,
+    whichever backend it runs on.
+    """
+    sys.stderr.flush()
+    before = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(before, kept.read())
+            raise
+        finally:
+            os.dup2(before, 2)
+            os.close(before)

@@ -1,0 +1,116 @@
+"""A classifier on disk: a net in Keras's own format, tables in it, and classifier.json, which is written last.
+
+```
+model/
+├── classifier.json      {"format": 1, "config": {…}, "columns": {…}, "classes": […], "notes": {…}, "net": {…}}
+└── net-000002.keras     named by classifier.json, with its size and the CRC-32 of each chunk
+```
+Until classifier.json is replaced, the model is the one before, all of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from hotrow.errors import CorruptError, HotrowError, MissingExtraError
+from hotrow.store.files import Output, Part, check_part, make_folders, write_durably
+
+T = TypeVar("T")
+NAME = "classifier.json"
+FORMAT = 1
+_NET = re.compile(r"net-[0-9]{6}\.keras")
+_FIELDS = {"format": int, "config": dict, "columns": dict, "classes": list, "notes": dict, "net": dict}
+
+
+def is_classifier(folder: Path) -> bool:
+    """Whether a classifier was saved here."""
+    return (folder / NAME).is_file()
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file of this name may be a classifier's."""
+    return name == NAME or bool(_NET.fullmatch(name)) or name.startswith("new.")
+
+
+def save(folder: Path, described: dict[str, Any], save_net: Callable[[Path], None]) -> None:
+    """Write what is described and the net to `folder`, over the model that is there, in one step."""
+    make_folders(folder)
+    numbers = [int(path.name[4:10]) for path in folder.glob("net-*.keras") if _NET.fullmatch(path.name)]
+    path = folder / f"net-{max(numbers, default=0) + 1:06d}.keras"
+    draft = folder / "new.keras"
+    try:
+        save_net(draft)
+        with Output(path) as out:
+            out.write(draft.read_bytes())
+            out.finish()
+            part = out.part()
+    finally:
+        draft.unlink(missing_ok=True)
+    net = {"name": part.name, "bytes": part.size, "chunk": part.chunk, "crc32": list(part.crc32)}
+    text = json.dumps({"format": FORMAT, **described, "net": net}, indent=1, ensure_ascii=False, allow_nan=False)
+    write_durably(folder / NAME, (text + "\n").encode())
+    for old in folder.glob("net-*.keras"):
+        if old != path and _NET.fullmatch(old.name):
+            old.unlink()
+
+
+def read(folder: Path) -> tuple[dict[str, Any], Path]:
+    """What classifier.json says, and the net, whose bytes are what was written. CorruptError for anything else."""
+    described, path, part = _described(folder)
+    problems = check_part(path, part)
+    if problems:
+        raise CorruptError(problems[0])
+    return described, path
+
+
+def verify(folder: Path) -> list[str]:
+    """What is wrong with a classifier's files, a sentence each."""
+    try:
+        _, path, part = _described(folder)
+    except CorruptError as error:
+        return [str(error)]
+    return list(check_part(path, part))
+
+
+def checked(path: Path, make: Callable[[], T]) -> T:
+    """What is made of a file's content; CorruptError, naming it, if that can't be made."""
+    try:
+        return make()
+    except MissingExtraError:
+        raise
+    except CorruptError as error:
+        raise CorruptError(f"{path}: {error}") from error
+    except (HotrowError, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        raise CorruptError(f"{path}: isn't what a save writes ({error!s:.200})") from error
+
+
+def _described(folder: Path) -> tuple[dict[str, Any], Path, Part]:
+    path = folder / NAME
+    try:
+        described = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorruptError(f"{path}: isn't the JSON that a save writes ({error})") from error
+    if not isinstance(described, dict) or set(cast("dict[str, Any]", described)) != set(_FIELDS):
+        raise CorruptError(f"{path}: expected an object of {', '.join(_FIELDS)}")
+    if described["format"] != FORMAT:
+        raise CorruptError(f"{path}: is of format {described['format']!r:.20}, and this hotrow reads {FORMAT}")
+    for name, kind in _FIELDS.items():
+        if not isinstance(described[name], kind):
+            raise CorruptError(f"{path}: its {name} isn't as a save writes it")
+    if not all(isinstance(label, (str, int)) for label in described["classes"]) or len(described["classes"]) < 2:
+        raise CorruptError(f"{path}: its classes aren't as a save writes them")
+    return cast("dict[str, Any]", described), *_net(path, described["net"])
+
+
+def _net(path: Path, fields: dict[str, Any]) -> tuple[Path, Part]:
+    try:
+        part = Part(str(fields["name"]), int(fields["bytes"]), int(fields["chunk"]), tuple(map(int, fields["crc32"])))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptError(f"{path}: its net isn't described as a save does ({error!r})") from error
+    if not _NET.fullmatch(part.name) or part.chunk < 4096:
+        raise CorruptError(f"{path}: names a file that no model has: {part.name!r:.100}")
+    return path.with_name(part.name), part
