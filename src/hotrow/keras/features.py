@@ -129,8 +129,8 @@ class Features(keras.layers.Layer):
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         inside = global_state.get_global_attribute("current_call_ctx") is not None
-        leaves = keras.tree.flatten(inputs)
-        if not modes.are_codes() and not inside and not any(isinstance(leaf, keras.KerasTensor) for leaf in leaves):
+        symbolic = (isinstance(leaf, keras.KerasTensor) or bridge.is_symbolic(leaf) for leaf in _leaves(inputs))
+        if not modes.are_codes() and not inside and not any(symbolic):
             with modes.codes():
                 return super().__call__(self._encode(inputs), *args, **kwargs)
         return super().__call__(inputs, *args, **kwargs)
@@ -300,6 +300,10 @@ def _rate(layers: list[Embedding], training: bool) -> Any:
     if len(rates) > 1:
         raise ArgumentError("the tables of one Features layer follow several optimizers; expected one for all of them")
     return next(iter(rates.values())).rate(training) if rates else float("nan")
+
+
+def _leaves(inputs: Any) -> list[Any]:
+    return list(inputs.values()) if isinstance(inputs, Mapping) else [inputs]
 
 
 def _keras_name(name: str) -> str:
