@@ -124,7 +124,7 @@ class Embedding:
         (2, 4)
         """
         if any(map(jax_reading.holds_tracer, (ids, offsets, weights))):
-            raise ArgumentError(f"find() got values that JAX is tracing, which have no number yet; {_OUTSIDE}")
+            raise ArgumentError(f"find() got values that JAX is tracing, which have no values yet; {_OUTSIDE}")
         _refuse_recording("find() would run once, when the function is traced, and never again")
         if grow and not isinstance(self.table, Table):
             raise ArgumentError(f"{self.table!r} can only be read, so no id gets a row; expected find(ids, grow=False)")
@@ -153,7 +153,7 @@ class Embedding:
         """
         _check_batch(batch, "emb.update(batch, gradients) with batch = emb.find(ids)")
         if jax_reading.holds_tracer(gradients):
-            raise ArgumentError(f"update() got gradients that JAX is tracing, which have no number yet; {_OUTSIDE}")
+            raise ArgumentError(f"update() got gradients that JAX is tracing, which have no values yet; {_OUTSIDE}")
         _refuse_recording("update() would run once, when the function is traced, and never again")
         if not isinstance(self.table, Table):
             raise ArgumentError(f"{self.table!r} can only be read; expected one from hotrow.load(path)")
