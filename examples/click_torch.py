@@ -1,4 +1,4 @@
-"""A click model in PyTorch, on the packages of Debian, or on a CSV with a column `item`: click_torch.py FILE.csv
+"""A click model in PyTorch, on the packages of Debian, or on a CSV that has a column `item`: click_torch.py FILE.csv.
 
 Beside each row, a click, stands the same row with an item that was drawn; on held-out rows the two have to be told
 apart. The baseline is how often an item was clicked.

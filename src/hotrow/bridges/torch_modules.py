@@ -18,6 +18,7 @@ import copy
 import math
 import warnings
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hotrow.bridges.code_batch import CodeBatch
 from hotrow.bridges.stage import Stage
 from hotrow.errors import ArgumentError, UnknownIdError
 from hotrow.kernels import threads
@@ -281,16 +283,19 @@ def _norm(gradient: np.ndarray) -> float:
 
 
 class Lookup(torch.autograd.Function):
-    """Vectors of a Batch: `Lookup.apply(hook, weights, batch, gradients, by_count)`, on the CPU.
+    """Vectors of a Batch: `Lookup.apply(hook, weights, batch, gradients, by_count, vectors)`, on the CPU.
 
-    weights: a tensor of the batch's weights, to which gradients flow too, or None.
+    weights: a tensor of the batch's weights, to which gradients flow too, or None. vectors: if they are known already.
     """
 
     @staticmethod
-    def forward(ctx: Any, hook: Any, weights: Any, batch: Batch, gradients: Gradients, by_count: bool) -> Any:
+    def forward(
+        ctx: Any, hook: Any, weights: Any, batch: Batch, gradients: Gradients, by_count: bool, vectors: Any
+    ) -> Any:
         """float32 (*batch.shape, dim)."""
         ctx.kept = batch, gradients, by_count
-        vectors = batch.table.lookup(batch)
+        if vectors is None:
+            vectors = batch.table.lookup(batch)
         ctx.winners = batch.winners
         ctx.rows = batch.table.lookup(_plain(batch)) if ctx.needs_input_grad[1] else None
         return torch.from_numpy(vectors)
@@ -303,7 +308,7 @@ class Lookup(torch.autograd.Function):
         host = grad_outputs[0].numpy(force=True)
         for_hook = for_weights = None
         if ctx.needs_input_grad[0]:
-            if batch.forgotten is None and batch.missing().any():
+            if batch.whole() is None and batch.forgotten is None and batch.missing().any():
                 raise UnknownIdError(
                     f"id {batch.name(int(np.argmax(batch.missing())))} has no row to take a gradient; rows are made in "
                     "training: expected emb.train() before the forward pass"
@@ -313,7 +318,14 @@ class Lookup(torch.autograd.Function):
         if ctx.rows is not None:
             bag = np.repeat(np.arange(len(batch.bags)), np.diff(batch.bags.offsets))
             for_weights = torch.from_numpy(np.einsum("ij,ij->i", ctx.rows, host[bag]))
-        return for_hook, for_weights, None, None, None
+        return for_hook, for_weights, None, None, None, None
+
+
+def fetched(table: Table, rows: np.ndarray, row_keys: np.ndarray, name: Callable[[int], str]) -> CodeBatch:
+    """A Batch for `table.fetch`, whose duplicates are looked for on another thread until they matter."""
+    batch = CodeBatch(table, rows.astype(np.int64), rows, row_keys, name)
+    batch.prepare()
+    return batch
 
 
 def _plain(batch: Batch) -> Batch:

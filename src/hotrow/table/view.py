@@ -210,6 +210,25 @@ class View:
         flat[where] = self._first_values(keys.keys[where])
         return out
 
+    def fetch(self, ids: Any, make: Callable[..., Batch]) -> tuple[Batch, np.ndarray] | None:
+        """The vectors of integers that all have a row, found and copied in one pass, and a Batch; None for others.
+
+        make(table, rows int32 (n,), row_keys uint64, name) gives the Batch of ids in one dimension, in which nobody has
+        looked for duplicates; row r has the key row_keys[r]. It is called while no row can be forgotten.
+        """
+        self.settle()
+        keys = ids_.to_keys(ids, self.kind)
+        if keys.texts is not None or not len(keys.keys):
+            return None
+        out = np.empty((*keys.shape, self.dim), np.float32)
+        with self.lock.reading():
+            rows = self._index.fetch(keys.keys, self._rows.data, self._rows.stride, out.reshape(-1, self.dim))
+            if rows.min() < 0:
+                return None
+            batch = make(self, rows, self._index.row_keys, _namer(keys))
+        batch.shape = keys.shape
+        return batch, out
+
     def _lookup(self, batch: Batch, unknown: str, out: np.ndarray | None) -> np.ndarray:
         _check_unknown(unknown)
         out = self._check_out(out, (*batch.shape, self.dim))

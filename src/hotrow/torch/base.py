@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch.utils.data import get_worker_info
 
-from hotrow.bridges.torch_modules import Gradients, Lookup
+from hotrow.bridges.torch_modules import Gradients, Lookup, fetched
 from hotrow.errors import ArgumentError
 from hotrow.table.batch import Batch
 from hotrow.table.table import Table
@@ -108,9 +108,20 @@ class Module(torch.nn.Module):
                 "ids out of the dataset, and the module called in the training loop; in a worker emb.eval() only looks"
             )
 
-    def _look(self, batch: Batch, weights: Any, device: Any) -> Any:
-        vectors = Lookup.apply(self.hook, weights, batch, self.gradients, self.scale_grad_by_freq)
+    def _look(self, batch: Batch, weights: Any, device: Any, known: Any = None) -> Any:
+        vectors = Lookup.apply(self.hook, weights, batch, self.gradients, self.scale_grad_by_freq, known)
         return self._out(vectors, device)
+
+    def _look_each(self, ids: Any, device: Any) -> Any:
+        """Vectors of ids that aren't in bags."""
+        if self.padding_idx is None and not isinstance(ids, Batch):
+            self._check(ids)
+            if not (torch.is_grad_enabled() and self.hook.requires_grad):
+                return self._out(torch.from_numpy(self.table.lookup(ids)), device)
+            found = self.table.fetch(ids, fetched)
+            if found is not None:
+                return self._look(found[0], None, device, found[1])
+        return self._look(self._found(ids, self.table.find), None, device)
 
     def _out(self, vectors: Any, device: Any) -> Any:
         if device is None and self._dtype is torch.float32:
@@ -119,13 +130,16 @@ class Module(torch.nn.Module):
 
     def _found(self, ids: Any, find: Callable[..., Batch]) -> Batch:
         """The Batch of ids, of which new ones get their row in training."""
-        growing = self._is_growing()
-        if growing:
+        self._check(ids)
+        return find(ids, grow=self._is_growing(), mask=self.padding_idx)
+
+    def _check(self, ids: Any) -> None:
+        """Refuse what can't be trained here, and ids beyond the bound."""
+        if self._is_growing():
             self._refuse_in_worker("training an embedding")
             self.gradients.check_not_lost()
         if self.num_embeddings is not None:
             arguments.check_range(ids, self.num_embeddings, self.embedding_dim)
-        return find(ids, grow=growing, mask=self.padding_idx)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """What .to(), .half() and the like do: vectors come out in that dtype, and the table stays as it is."""

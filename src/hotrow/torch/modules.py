@@ -99,11 +99,7 @@ class Embedding(Module):
     def forward(self, input: Any) -> Any:
         """Vectors float32 (*input.shape, embedding_dim), on the ids' device."""
         ids, device = arguments.to_host(input)
-        if not (torch.is_grad_enabled() and self.hook.requires_grad) and self.padding_idx is None:
-            if self.num_embeddings is not None:
-                arguments.check_range(ids, self.num_embeddings, self.embedding_dim)
-            return self._out(torch.from_numpy(self.table.lookup(ids)), device)
-        return self._look(self._found(ids, self.table.find), None, device)
+        return self._look_each(ids, device)
 
     def extra_repr(self) -> str:
         """As torch's."""
