@@ -14,7 +14,6 @@ import hotrow
 from hotrow.bridges.crossing import Crossing
 from hotrow.errors import ArgumentError, IdError, KindError
 from hotrow.keras import Bag, Features, Id, Number, Sequence
-from hotrow.kernels import threads
 
 RNG = np.random.default_rng(11)
 N = 12
@@ -610,17 +609,3 @@ def test_keras_own_model_is_told_to_take_ours():
     model = keras.Model(inputs, features(inputs))
     with pytest.raises(Exception, match="takes ids as a hotrow model encodes them"):
         model.predict({"user": np.array([1, 2])}, verbose=0)
-
-
-def test_each_works_on_items_side_by_side_and_raises_the_first_error():
-    assert threads.each(lambda i: 2 * i, range(50)) == [2 * i for i in range(50)]
-
-    def fail(i):
-        if i == 7:
-            raise ValueError("seven")
-        return i
-
-    with pytest.raises(ValueError, match="seven"):
-        threads.each(fail, range(20))
-    assert threads.each(lambda i: threads.even(1 << 20, 1), range(2)) == [[0, 1 << 20]] * 2
-    assert len(threads.even(1 << 20, 1)) == threads.get_threads() + 1
