@@ -25,8 +25,7 @@ else:
     item, packages = "dependency", debian_packages().select(["package", "section"])
     table = debian_pairs().join(packages, "package")
 data = {name: table[name].to_numpy() for name in table.column_names}
-rows = rng.permutation(table.num_rows)
-train, test = rows[: len(rows) * 9 // 10], rows[len(rows) * 9 // 10 :]
+test, train = np.split(rng.permutation(table.num_rows), [table.num_rows // 10])
 items, count = np.unique(data[item][train], return_counts=True)
 
 

@@ -35,6 +35,7 @@ from hotrow.table.table import Table
 
 _LEAST = 2.0**-100  # a norm of 0 would look like zero_grad(); this one is one still after a GradScaler
 _DEEPEST = 16  # backward passes inside of each other
+_WORTHWHILE = 2048  # ids whose duplicates are worth a thread
 _PATIENCE = 100  # backward passes without a step, after which somebody should be told
 
 
@@ -324,7 +325,8 @@ class Lookup(torch.autograd.Function):
 def fetched(table: Table, rows: np.ndarray, row_keys: np.ndarray, name: Callable[[int], str]) -> CodeBatch:
     """A Batch for `table.fetch`, whose duplicates are looked for on another thread until they matter."""
     batch = CodeBatch(table, rows.astype(np.int64), rows, row_keys, name)
-    batch.prepare()
+    if len(rows) >= _WORTHWHILE:
+        batch.prepare()
     return batch
 
 
