@@ -21,6 +21,8 @@ def prepare() -> str:
     _choose()
     with quiet():
         import_module("hotrow.keras")
+        if find_spec("tensorflow"):  # Keras's `fit` would, whichever its backend, and not quietly
+            import_module("tensorflow")
         from hotrow.models.classify import backend
 
         return backend()
@@ -35,7 +37,8 @@ def _choose() -> None:
     found = next((name for name in ORDER if find_spec(name)), None)
     if found is None or find_spec("keras") is None:
         raise MissingExtraError(
-            'a classifier needs Keras 3 and a backend: pip install "hotrow[torch]", "hotrow[jax]" or "hotrow[tensorflow]"'
+            'a classifier needs Keras 3 and a backend: pip install "hotrow[torch]", "hotrow[jax]" or '
+            '"hotrow[tensorflow]"'
         )
     os.environ["KERAS_BACKEND"] = found
 

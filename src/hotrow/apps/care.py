@@ -9,6 +9,7 @@ from typing import Any
 
 from hotrow.apps.console import Output, printable
 from hotrow.errors import DataError
+from hotrow.models import classifier_files
 
 REPORT = "report.json"
 
@@ -16,6 +17,9 @@ REPORT = "report.json"
 def inspect(options: argparse.Namespace, output: Output) -> None:
     """Rows, bytes and generations of each table, and how the model did when it was trained."""
     folder = Path(options.model)
+    if classifier_files.is_classifier(folder):
+        _inspect_classifier(folder, output)
+        return
     facts = {name: _table_facts(path) for name, path in tables_of(folder).items()}
     report = _report(folder)
     output.result({"tables": facts, "report": report})
@@ -36,18 +40,52 @@ def verify(options: argparse.Namespace, output: Output) -> int:
     from hotrow.store import snapshot
 
     problems: list[str] = []
+    if classifier_files.is_classifier(Path(options.model)):
+        return _say_problems(output, ["classifier"], classifier_files.verify(Path(options.model)))
     tables = tables_of(Path(options.model))
     with output.bar("reading", lambda facts: str(facts.get("file", ""))) as progress:
         for path in tables.values():
             problems += snapshot.verify(path, progress=progress)
     if "items" in tables:
         problems += saving.verify(Path(options.model))
-    output.result({"tables": list(tables), "problems": problems})
+    return _say_problems(output, list(tables), problems)
+
+
+def _say_problems(output: Output, what: list[str], problems: list[str]) -> int:
+    output.result({"tables": what, "problems": problems})
     for problem in problems:
         output.errors.print(f"hotrow: {printable(problem)}", markup=False)
     if not problems and not output.as_json:
-        output.say(f"all is as it was written: {', '.join(tables)}")
+        output.say(f"all is as it was written: {', '.join(what)}")
     return 1 if problems else 0
+
+
+def _inspect_classifier(folder: Path, output: Output) -> None:
+    described, net = classifier_files.read(folder)
+    report = _report(folder)
+    tables: dict[str, Any] = described["notes"].get("tables", {})
+    facts: dict[str, Any] = {
+        "classes": described["classes"],
+        "bytes": net.stat().st_size,
+        "config": described["config"],
+    }
+    output.result({"classifier": facts, "columns": described["columns"], "tables": tables, "report": report})
+    if output.as_json:
+        return
+    shown_rows: list[list[str]] = []
+    for name, told in described["columns"].items():
+        table: dict[str, Any] = tables.get(name, {})
+        cells: list[str] = [str(table.get(key, "")) for key in ("ids", "rows", "dim", "steps")]
+        shown_rows.append([printable(name), str(told["kind"]), *cells])
+    output.table("", ["column", "kind", "ids", "rows", "dim", "steps"], shown_rows, left={0, 1, 2})
+    output.say()
+    shown = ", ".join(printable(repr(label)) for label in described["classes"][:10])
+    output.say(f"{len(described['classes'])} classes: {shown}; {facts['bytes']:,} bytes on disk")
+    if report:
+        output.say(
+            f"trained on {printable(report['data'])} in {report['seconds']:.1f} s with Keras on {report['backend']}"
+        )
+        show_classifier_metrics(output, report)
 
 
 def tables_of(folder: Path) -> dict[str, Path]:
@@ -61,6 +99,20 @@ def tables_of(folder: Path) -> dict[str, Path]:
     raise DataError(
         f"{folder} holds neither a model nor a table; `hotrow train … --out {folder}` or table.save() make one"
     )
+
+
+def show_classifier_metrics(output: Output, report: dict[str, Any]) -> None:
+    """The model's metrics beside those of logistic regression and of the classes' shares."""
+    several = len(report["classes"]) > 2
+    names = {"auc": "AUC, mean of each class against the others" if several else "AUC", "log_loss": "log loss"}
+    table = [
+        [names.get(str(name), str(name)), *(f"{report[w][name]:.4f}" for w in ("model", "logistic", "majority"))]
+        for name in report["model"]
+    ]
+    output.say("on the test rows:")
+    output.table("", ["", "model", "logistic regression", "majority"], table)
+    if not several:
+        output.say(f"AUC is that of {printable(repr(report['classes'][1]))}")
 
 
 def show_metrics(output: Output, report: dict[str, Any]) -> None:

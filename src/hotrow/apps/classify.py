@@ -13,7 +13,7 @@ import numpy as np
 
 from hotrow.apps import backends, kinds
 from hotrow.apps import rows as rows_
-from hotrow.apps.care import REPORT
+from hotrow.apps.care import REPORT, show_classifier_metrics
 from hotrow.apps.console import Output, printable
 from hotrow.apps.frame import Frame, read_frame
 from hotrow.apps.kinds import BAG, DISCRETE, NUMBER, OUT, Told
@@ -26,10 +26,7 @@ from hotrow.store.files import write_durably
 if TYPE_CHECKING:
     from hotrow.models.classify import Classifier
 
-_LOGISTIC = {"hidden": (), "learning_rate": 0.02, "epochs": 60}
-_PENALTIES = (0.0, 1e-5)
-"""Of logistic regression: the best by the validation rows is shown."""
-MODELS = ("model", "logistic", "majority")
+_LOGISTIC: dict[str, Any] = {"hidden": (), "learning_rate": 0.02, "l2": 0.0, "epochs": 60}
 
 
 def train(options: argparse.Namespace, output: Output) -> int:
@@ -57,7 +54,7 @@ def train(options: argparse.Namespace, output: Output) -> int:
     report |= {"classes": model.classes, "backend": backend, "seconds": round(seconds, 3)}
     report |= {"data": ", ".join(frame.sources)}
     write_durably(folder / REPORT, (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode())
-    show_metrics(output, report)
+    show_classifier_metrics(output, report)
     output.say()
     output.say(f"trained in {seconds:.1f} s; the model is in {folder}/")
     output.result(report)
@@ -70,7 +67,7 @@ def check_usage(options: argparse.Namespace) -> str | None:
     if options.label is not None and options.negatives is not None:
         return f"--negatives draws the labels, and --label {options.label} gives them: leave one of them out"
     if options.negatives is not None and (options.user is None or options.item is None):
-        return f"--negatives needs both columns of the pair: {call} --user USER --item ITEM --negatives {options.negatives}"
+        return f"--negatives needs a pair: {call} --user USER --item ITEM --negatives {options.negatives}"
     if options.path is None:
         return "a classifier needs a file: hotrow train FILE --label COLUMN"
     if options.loss is not None:
@@ -180,7 +177,7 @@ def _facts(facts: dict[str, Any]) -> str:
 
 
 def _measure(model: Classifier, rows: Rows, output: Output) -> dict[str, Any]:
-    """The metrics of the model, of logistic regression on the same columns, and of the classes' shares for every row."""
+    """The metrics of the model, of logistic regression on the same columns, and of the classes' shares."""
     from hotrow.models import metrics
     from hotrow.models.classes import encode
 
@@ -195,17 +192,13 @@ def _measure(model: Classifier, rows: Rows, output: Output) -> dict[str, Any]:
 
 
 def logistic(rows: Rows, seed: int, output: Output) -> Classifier:
-    """Logistic regression on the same rows and columns, the penalty and the epoch chosen by the validation rows."""
+    """Logistic regression on the same rows and columns, stopped by the same validation rows; or KeyboardInterrupt."""
     from hotrow.models.classify import Classifier
 
-    validation = rows.parts["validation"]
-    found: list[tuple[float, Classifier]] = []
-    for l2 in _PENALTIES:
-        model = Classifier(rows.kinds, seed=seed, l2=l2, batch_size=_batch(rows), **_LOGISTIC)
-        if _fit(model, rows, output, "logistic regression, to compare"):
-            raise KeyboardInterrupt
-        found.append((model.evaluate(validation.columns, validation.labels)["log_loss"], model))
-    return min(found, key=lambda one: one[0])[1]
+    model = Classifier(rows.kinds, seed=seed, batch_size=_batch(rows), **_LOGISTIC)
+    if _fit(model, rows, output, "logistic regression, to compare"):
+        raise KeyboardInterrupt
+    return model
 
 
 def _batch(rows: Rows) -> int:
@@ -221,14 +214,3 @@ def _tables(model: Classifier) -> dict[str, dict[str, Any]]:
             table = model.table(name)
             facts[name] = {"rows": len(table), "dim": table.dim, "ids": table.kind, "steps": table.steps}
     return facts
-
-
-def show_metrics(output: Output, report: dict[str, Any]) -> None:
-    """The model's metrics beside those of logistic regression and of the classes' shares."""
-    several = len(report["classes"]) > 2
-    names = {"auc": "AUC, mean of each class against the others" if several else "AUC", "log_loss": "log loss"}
-    table = [[names.get(name, name), *(f"{report[which][name]:.4f}" for which in MODELS)] for name in report["model"]]
-    output.say("on the test rows:")
-    output.table("", ["", "model", "logistic regression", "majority"], table)
-    if not several:
-        output.say(f"AUC and log loss are of {printable(repr(report['classes'][1]))}")

@@ -38,11 +38,18 @@ class Output:
             box=None, title=Text(title) if title else None, title_justify="left", pad_edge=False, padding=(0, 2, 0, 0)
         )
         for i, column in enumerate(columns):
-            table.add_column(Text(column), justify="left" if i in left else "right", header_style="dim", no_wrap=True)
+            table.add_column(
+                Text(column),
+                justify="left" if i in left else "right",
+                header_style="dim",
+                no_wrap=i == 0 or i not in left,
+            )
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
-        wide = None if self.console.is_terminal else max(self.console.width, _WIDE)
-        self.console.print(table, width=wide, crop=False)
+        console = self.console
+        if not console.is_terminal:
+            console = Console(file=console.file, width=max(console.width, _WIDE), highlight=False)
+        console.print(table)
 
     def result(self, value: dict[str, Any]) -> None:
         """The JSON object of `--json`: the last line of stdout, and all there is on it."""

@@ -4,9 +4,9 @@
     text "a|b|c", "a, b", of CSV                a bag, if the same few parts come again in other company
     lists                                       a bag
     bool                                        discrete
-    whole numbers, floats that are all whole    discrete where they are few: at most 1,000 values with 100 rows for each,
-                                                or 20 with 5; or where the column is named an id, user_id or CityCode.
-                                                Else a number
+    whole numbers, floats that are all whole    discrete where they are few: at most 1,000 values with 100 rows each,
+                                                or 20 with 5; or where the name says it, id, user_id or CityCode. Else
+                                                a number
     other floats                                a number
     dates and times                             hour, weekday and month as discrete, and the day as a number
     each row another, or all rows the same      left out
@@ -104,11 +104,12 @@ class _Column:
 
     def tell(self) -> Told:
         """By what is in it."""
-        types = pa.types
         if not len(self.there):
             return self.out("no value in any row")
-        if self.is_list:
-            return self._tell_list("lists of")
+        return self._tell_list("lists of") if self.is_list else self._tell_values()
+
+    def _tell_values(self) -> Told:
+        types = pa.types
         if types.is_timestamp(self.type) or types.is_date(self.type):
             return self.date(dates.DAYS if types.is_date(self.type) else dates.TYPED, f"{self.type}")
         if is_text(self.type):

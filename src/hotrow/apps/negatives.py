@@ -40,7 +40,8 @@ def belongs_to(items: np.ndarray, values: np.ndarray) -> bool:
     """Whether a column's values, int64 (n,), are the items': nearly always the same where the item is.
 
     >>> import numpy as np
-    >>> belongs_to(np.array([0, 0, 1, 1]), np.array([7, 7, 8, 8])), belongs_to(np.array([0, 0, 1, 1]), np.array([7, 8, 8, 7]))
+    >>> items = np.array([0, 0, 1, 1])
+    >>> belongs_to(items, np.array([7, 7, 8, 8])), belongs_to(items, np.array([7, 8, 8, 7]))
     (True, False)
     """
     several = np.bincount(items)[items] > 1

@@ -46,6 +46,12 @@ def lookup(options: argparse.Namespace, output: Output) -> None:
 
 def _table_asked(options: argparse.Namespace) -> tuple[View, str]:
     path = Path(options.model)
+    if options.column is not None:
+        from hotrow.apps.predict import open_classifier
+
+        if options.id is None:
+            raise DataError(f"--column {options.column} is of a classifier: give --id ID with it")
+        return open_classifier(path).table(options.column), options.id
     if options.id is not None:
         from hotrow.store import view
 

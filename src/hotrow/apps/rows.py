@@ -20,7 +20,8 @@ from hotrow.errors import DataError
 
 PARTS = ("train", "validation", "test")
 _AFTERWARDS = re.compile(
-    r"(?i)(.*[_\- ])?(rating|ratings|stars|score|cnt|count|counts|clicks|clicked|quantity|qty|amount|revenue|duration|views)"
+    r"(?i)(.*[_\- ])?"
+    r"(ratings?|stars|score|cnt|counts?|clicks|clicked|quantity|qty|amount|revenue|duration|views)"
 )
 
 
@@ -60,7 +61,7 @@ def find(frame: Frame, name: str, role: str) -> str:
 
 
 def labelled(frame: Frame, told: list[Told], label: str, order: np.ndarray | None, seed: int) -> Rows:
-    """70 % of the rows that have a label to train on, 10 % to validate with, 20 % to test; by time if there is an order."""
+    """Of the rows with a label 70 % to train on, 10 % to validate with, 20 % to test; by time if there is an order."""
     there = np.flatnonzero(frame.columns[label].is_valid().to_numpy(zero_copy_only=False))
     if len(there) < 20:
         raise DataError(f"{counted(len(there), 'row')} with a label in {label!r}; expected 20 or more")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 _BATCH = 8192  # rows that are predicted at a time
+_MANY = 100_000  # rows, which alone keep a net from learning them by heart
 _PATIENCE = 3  # epochs without a smaller loss of the validation rows
 
 
@@ -38,7 +39,7 @@ class Classifier:
     batch_size     rows a step
     learning_rate  Adam's; it falls each time that the validation rows' loss doesn't
     l2             of the vectors of a step, so that those of rare ids stay small
-    dropout        share of the net that is left out in a step
+    dropout        share of vectors and units that is left out in a step; None: 0.3, and 0.1 from 100,000 rows on
     seed           of first values, order and validation rows
 
     A null is an id of its own; of a number it is the mean, and a range of its own (see `hotrow.models.inputs`). An id
@@ -62,8 +63,8 @@ class Classifier:
         epochs: int = 30,
         batch_size: int = 1024,
         learning_rate: float = 3e-3,
-        l2: float = 1e-3,
-        dropout: float = 0.3,
+        l2: float = 5e-4,
+        dropout: float | None = None,
         seed: int = 0,
     ) -> None:
         self.config: dict[str, Any] = {
@@ -102,13 +103,13 @@ class Classifier:
         inputs = Inputs.learn(given, self.config["kinds"])
         targets, held_targets = (_targets(one, len(found)) for one in (codes, held_codes))
         data, validating = (inputs.apply(given), targets), (inputs.apply(held), held_targets)
-        net = self._make(inputs, len(found))
+        net = self._make(inputs, len(found), len(codes))
         self._inputs, self.classes, self._net = inputs, found, net
         with CtrlC() as ctrl_c:
             self._run(data, validating, ctrl_c, progress)
         return self
 
-    def _make(self, inputs: Inputs, count: int) -> Any:
+    def _make(self, inputs: Inputs, count: int, rows: int) -> Any:
         keras, ours = _keras()
         config = self.config
         keras.utils.set_random_seed(config["seed"] % 2**32)
@@ -119,7 +120,11 @@ class Classifier:
         )
         given = features.inputs()
         vectors = features(given)
-        x = self._deep(list(vectors.values()), outputs) if config["hidden"] else _weighed(vectors, inputs, outputs)
+        x = (
+            self._deep(list(vectors.values()), outputs, rows)
+            if config["hidden"]
+            else _weighed(vectors, inputs, outputs)
+        )
         net = ours.Model(given, keras.layers.Activation("sigmoid" if count == 2 else "softmax")(x))
         loss = "binary_crossentropy" if count == 2 else "sparse_categorical_crossentropy"
         net.compile(keras.optimizers.Adam(config["learning_rate"]), loss, metrics=[loss])
@@ -137,13 +142,14 @@ class Classifier:
         dim = self.config["dim"] if deep else outputs
         return ours.Id(dim, **options) if kind == "id" else ours.Bag(dim, "mean", **options)
 
-    def _deep(self, vectors: list[Any], outputs: int) -> Any:
+    def _deep(self, vectors: list[Any], outputs: int, rows: int) -> Any:
         """Dense layers, and beside them one that goes straight through, as in Cheng et al. 2016, "wide and deep"."""
         layers = _keras()[0].layers
+        dropout = (0.1 if rows >= _MANY else 0.3) if self.config["dropout"] is None else self.config["dropout"]
         x = layers.Concatenate()(vectors) if len(vectors) > 1 else vectors[0]
-        deep = layers.Dropout(self.config["dropout"])(layers.BatchNormalization()(x))
+        deep = layers.Dropout(dropout)(layers.BatchNormalization()(x))
         for units in self.config["hidden"]:
-            deep = layers.Dropout(self.config["dropout"])(layers.Dense(units, "relu")(deep))
+            deep = layers.Dropout(dropout)(layers.Dense(units, "relu")(deep))
         return layers.Add()([layers.Dense(outputs)(deep), layers.Dense(outputs)(x)])
 
     def _run(self, data: Any, validating: Any, ctrl_c: CtrlC, progress: Progress | None) -> None:
@@ -156,7 +162,7 @@ class Classifier:
         facts: dict[str, Any] = {"epoch": 1, "loss": float("nan"), "validation_loss": float("nan")}
         done = 0
 
-        def begin(epoch: int, logs: Any = None) -> None:
+        def begin(epoch: int, *_: Any, **__: Any) -> None:
             facts["epoch"] = epoch + 1
 
         def step(_: int, logs: Any = None) -> None:
@@ -295,6 +301,8 @@ def _check(config: dict[str, Any]) -> None:
             raise ArgumentError(f"{name} must be of whole numbers from 1 on; got {value!r}")
     for name in ("learning_rate", "l2", "dropout"):
         value = config[name]
+        if value is None and name == "dropout":
+            continue
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
             raise ArgumentError(f"{name} must be a number from 0 to 1; got {value!r}")
     if isinstance(config["seed"], bool) or not isinstance(config["seed"], int):

@@ -154,7 +154,7 @@ def take(column: Any, rows: np.ndarray) -> Any:
 
 
 def kind_of(column: Any) -> str:
-    """ "bag" for lists, "number" for floats, "id" for all else."""
+    """What lists are is "bag", what floats are "number", and all else "id"."""
     if is_arrow(column):
         kind = str(column.type)
         return "bag" if "list<" in kind else "number" if kind in {"float", "double", "halffloat"} else "id"
@@ -167,7 +167,7 @@ def kind_of(column: Any) -> str:
 
 
 def _sort_of_ids(column: Any) -> str:
-    """ "string", "int64" or "uint64", for what stands for null; what can't be an id, the table will refuse."""
+    """Of which of "string", "int64" and "uint64" null is to be one; what can't be an id, the table will refuse."""
     if is_arrow(column):
         kind = str(column.type)
         return kind if kind == "uint64" else "int64" if kind.startswith(("int", "uint")) else "string"
