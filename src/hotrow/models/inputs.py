@@ -24,6 +24,7 @@ NUMBERS = "numbers"
 
 _RANGES = 32
 _FAR = 5.0  # standard deviations; what lies farther counts as that far
+_LARGEST = 1e100  # whose square is a number, too
 _NULLS = {"string": "\0null", "int64": -(2**63), "uint64": 2**64 - 1}
 _NO_RANGE = -1
 
@@ -209,7 +210,7 @@ def _to_numbers(name: str, column: Any) -> np.ndarray:
         numbers = numbers.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ArgumentError(f"column {name!r} is of numbers, and has something else: {error}") from error
-    return np.where(np.isinf(numbers), np.sign(numbers) * np.finfo(np.float64).max, numbers)
+    return np.clip(numbers, -_LARGEST, _LARGEST)
 
 
 def _learn_number(name: str, numbers: np.ndarray) -> dict[str, Any]:
@@ -244,7 +245,8 @@ def _edges(ordered: np.ndarray) -> np.ndarray:
 
 
 def _standardised(numbers: np.ndarray, told: dict[str, Any]) -> np.ndarray:
-    far = np.clip((numbers - told["mean"]) / told["std"], -_FAR, _FAR)
+    with np.errstate(over="ignore"):
+        far = np.clip((numbers - told["mean"]) / told["std"], -_FAR, _FAR)
     return np.where(np.isnan(far), 0, far).astype(np.float32)
 
 

@@ -1,0 +1,341 @@
+"""What a classifier needs no Keras for: columns told apart, rows split and drawn, inputs, labels, metrics, files."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as theirs
+
+from hotrow.apps import dates, kinds, negatives, rows
+from hotrow.apps.cli import main
+from hotrow.apps.frame import read_frame
+from hotrow.errors import ArgumentError, CorruptError, DataError
+from hotrow.models import classes, classifier_files, metrics
+from hotrow.models.inputs import Inputs, tidy
+
+# --- columns told apart ----------------------------------------------------------------------------------------------
+
+
+def tell(values, name="column", *, text=False, **forced):
+    column = values if isinstance(values, pa.Array) else pa.array(values)
+    return kinds.tell(name, column.cast(pa.large_string()) if text else column, text=text, **forced)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "why"),
+    [
+        (["a", "b", None] * 20, "discrete", "2 distinct strings"),
+        ([True, False] * 20, "discrete", "2 distinct values of bool"),
+        ([1, 2, 3] * 20, "discrete", "3 distinct whole numbers"),
+        (list(range(300)) * 100, "discrete", "300 distinct whole numbers"),
+        (list(range(30)) * 2, "number", "whole numbers, 30 distinct"),
+        ([1.0, 2.0, None] * 20, "discrete", "2 distinct whole numbers"),
+        ([0.5, 1.25] * 20, "number", "numbers, 2 distinct"),
+        ([["a"], [], None] * 20, "bag", "lists of strings"),
+        ([[1, 2], [3]] * 20, "bag", "lists of whole numbers"),
+        ([[0.5]] * 20, "left out", "can't be learned from"),
+        ([f"row {i}" for i in range(40)], "left out", "each row has its own"),
+        (list(range(40)), "left out", "each row has its own"),
+        (["same"] * 40, "left out", "the same in every row"),
+        ([None] * 40, "left out", "no value"),
+        (["2010-12-31T08:26", "2010-12-01T20:00"] * 20, "date", "ISO 8601"),
+        (["31/12/2010", "01/12/2010"] * 20, "date", "%d/%m/%Y"),
+        (["01/02/2010", "02/01/2010"] * 20, "discrete", "2 distinct strings"),
+    ],
+)
+def test_a_column_is_told_by_what_is_in_it(values, kind, why):
+    told = tell(values)
+    assert told.kind == kind
+    assert why in told.why
+    assert told.nulls == sum(value is None for value in values)
+
+
+@pytest.mark.parametrize("name", ["id", "user_id", "CityCode", "item id", "customerID", "user_id:token", "zip"])
+def test_whole_numbers_named_as_ids_are_discrete_however_many(name):
+    assert tell(list(range(900)) * 2, name).kind == "discrete"
+    assert tell(list(range(900)) * 2, "paid").kind == "number"
+
+
+@pytest.mark.parametrize(
+    ("values", "sep"),
+    [
+        (["red|small", "red", "small|old", "old", "red|old", "old|small", "red|small|old"] * 5, "|"),
+        (["red, small", "red", "small, old", "old", "red, old", "old, small", "red, small, old"] * 5, ","),
+        (["Korea, Republic of", "Bolivia, Plurinational State of", "Spain", "Iran, Islamic Republic of"] * 9, ""),
+        ([f"{name}, The ({1990 + i % 9})" for i, name in enumerate("abcdefghijkl")] * 3, ""),
+    ],
+)
+def test_text_of_csv_is_a_bag_only_where_the_same_parts_come_again_in_other_company(values, sep):
+    told = tell(values, text=True)
+    assert (told.kind, told.sep) == (("bag", sep) if sep else ("discrete", ""))
+    assert tell(values).kind == "discrete"
+
+
+def test_text_of_csv_that_is_numbers_is_numbers_and_that_of_typed_files_is_not():
+    assert tell([f"{i}.5" for i in range(9)] * 5, text=True).kind == "number"
+    assert tell(["007", "7", "8"] * 20, text=True).kind == "discrete"
+    assert tell([f"{i}.5" for i in range(9)] * 5).kind == "discrete"
+
+
+def test_the_callers_word_comes_first_and_what_cannot_be_is_refused():
+    assert tell(list(range(40)), forced="discrete").form == "int64"
+    assert tell(["1", "2"] * 20, text=True, forced="number").kind == "number"
+    assert tell(["x/y"] * 3, forced="bag", sep="/").sep == "/"
+    assert tell(["a", "b"], forced="left out").kind == "left out"
+    with pytest.raises(DataError, match=r"can't be number.*'a'"):
+        tell(["a", "b"], forced="number")
+    with pytest.raises(DataError, match="no column 'z'"):
+        kinds.forced_kinds({"discrete": ["z"]}, ["a"])
+    with pytest.raises(DataError, match="leave one"):
+        kinds.forced_kinds({"discrete": ["a"], "number": ["a"]}, ["a"])
+    assert kinds.forced_kinds({"bag": ["a=|"]}, ["a"]) == {"a": ("bag", "|")}
+
+
+def test_columns_are_made_as_they_were_told():
+    text = pa.array(["red|small", None, "red"], pa.large_string())
+    told = kinds.Told("tags", "bag", "", 1, "", "string", "|")
+    assert kinds.made(told, text)["tags"][1].to_pylist() == [["red", "small"], None, ["red"]]
+    number = kinds.Told("age", "number", "", 0, "")
+    assert kinds.made(number, pa.array(["+1.5", "2"]))["age"][1].to_pylist() == [1.5, 2.0]
+    with pytest.raises(DataError, match="'age' isn't number here"):
+        kinds.made(number, pa.array(["old"]))
+    assert kinds.Told(**json.loads(json.dumps(told.to_json()))) == told
+
+
+def test_dates_become_hour_weekday_month_and_day():
+    column = pa.array(["2024-02-29T23:10", None, "1969-12-31T01:00"], pa.large_string())
+    made = {
+        name: part.to_pylist() for name, (_, part) in dates.parts(column, dates.form_of(column.drop_null())).items()
+    }
+    assert made["hour"] == [23, None, 1]
+    assert made["weekday"] == ["Thursday", None, "Wednesday"]
+    assert made["month"] == [2, None, 12]
+    assert made["day"] == [19782.0, None, -1.0]
+    days = pa.array([19782, None], pa.int32()).cast(pa.date32())
+    assert set(dates.parts(days, dates.DAYS)) == {"weekday", "month", "day"}
+    with pytest.raises(DataError, match="isn't a date in the form"):
+        dates.parts(pa.array(["13.1.2020"]), "%d/%m/%Y")
+
+
+# --- negatives -------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2**32), st.integers(1, 4), st.integers(2, 9), st.integers(3, 12))
+def test_no_negative_is_a_pair_of_any_part(seed, count, n_users, n_items):
+    random = np.random.default_rng(seed)
+    users, items = random.integers(0, n_users, 60), random.integers(0, n_items, 60)
+    items = np.unique(items, return_inverse=True)[1]
+    parts = np.split(random.permutation(60), [40, 50])
+    drawn, missing = negatives.draw(users, items, parts, count, seed)
+    pairs = set(zip(users.tolist(), items.tolist(), strict=True))
+    for part, made in zip(parts, drawn, strict=True):
+        assert sorted(made.rows[made.labels == 1]) == sorted(part)
+        assert (items[made.items] == items[made.rows])[made.labels == 1].all()
+        for row, other in zip(made.rows[made.labels == 0], made.items[made.labels == 0], strict=True):
+            assert (users[row], items[other]) not in pairs
+    found = sum(int((made.labels == 0).sum()) for made in drawn)
+    assert found + missing == 60 * count
+    full = {user for user in users.tolist() if len({i for u, i in pairs if u == user}) == items.max() + 1}
+    assert (missing > 0) == any(user in full for user in users.tolist())
+
+
+def test_what_the_item_determines_belongs_to_it_and_what_is_nearly_always_the_same_does_not():
+    items = np.repeat(np.arange(50), 20)
+    random = np.random.default_rng(0)
+    assert negatives.belongs_to(items, items % 3)
+    assert not negatives.belongs_to(items, random.integers(0, 3, 1000))
+    assert not negatives.belongs_to(items, (random.random(1000) < 0.01).astype(int))
+    assert not negatives.belongs_to(np.arange(50), np.arange(50))
+
+
+def shop(count=400):
+    """Who bought what: the price is the item's, the weather the row's, and how often is known only afterwards."""
+    random = np.random.default_rng(1)
+    item = random.integers(0, 40, count)
+    return pa.table(
+        {
+            "who": random.integers(0, 30, count),
+            "what": item,
+            "price": [["cheap", "dear"][i % 2] for i in item],
+            "weather": random.choice(["sun", "rain"], count),
+            "cnt": random.integers(1, 6, count),
+            "paid": random.random(count),
+        }
+    )
+
+
+def test_a_negative_keeps_the_context_and_has_its_own_items_price():
+    frame = read_frame(shop(), [])
+    pair = ("who", "what")
+    told = [
+        kinds.tell(name, c, text=False, forced="discrete" if name in pair else "") for name, c in frame.columns.items()
+    ]
+    told = rows.known_before(told, pair, {})
+    assert {one.name for one in told if one.kind == "left out"} == {"cnt", "paid"}
+    assert rows.items_own(frame, told, pair) == {"price"}
+    made = rows.drawn(frame, told, pair, 3, None, 0)
+    for part in made.parts.values():
+        columns = {name: column.to_pylist() for name, column in part.columns.items()}
+        assert columns["price"] == [["cheap", "dear"][i % 2] for i in columns["what"]]
+        starts = np.flatnonzero(part.labels == 1)
+        groups = np.searchsorted(starts, np.arange(len(part)), side="right") - 1
+        for name in ("who", "weather"):
+            assert columns[name] == [columns[name][starts[group]] for group in groups]
+    assert [made.counts[f"{name}_positives"] for name in rows.PARTS] == [280, 80, 40]
+
+
+def test_by_time_the_latest_rows_test():
+    table = pa.table({"x": ["a", "b"] * 50, "when": list(range(100))[::-1], "label": [0, 1] * 50})
+    frame = read_frame(table, [])
+    told = [kinds.tell("x", frame.columns["x"], text=False)]
+    when = rows.times(frame, "when", None)
+    made = rows.labelled(frame, told, "label", when, 0)
+    assert len(made.parts["test"]) == 20
+    assert made.parts["test"].columns["x"].to_pylist() == frame.columns["x"].to_pylist()[:20][::-1]
+
+
+def test_rows_without_a_label_are_skipped_and_counted():
+    table = pa.table({"x": ["a", "b"] * 50, "label": [None, 1, 0, 1] * 25})
+    frame = read_frame(table, [])
+    made = rows.labelled(frame, [kinds.tell("x", frame.columns["x"], text=False)], "label", None, 0)
+    assert made.counts["without_label"] == 25
+    assert sum(len(part) for part in made.parts.values()) == 75
+
+
+# --- inputs, labels and metrics --------------------------------------------------------------------------------------
+
+
+def test_nulls_are_an_id_of_their_own_and_the_mean_of_numbers():
+    columns, _ = tidy({"s": ["a", None], "i": pa.array([1, None]), "b": [["a"], None], "n": [1.0, None]})
+    inputs = Inputs.learn(columns, {})
+    assert [told["kind"] for told in inputs.columns.values()] == ["id", "id", "bag", "number"]
+    made = inputs.apply(columns)
+    assert made["0"] == ["a", "\0null"]
+    assert made["1"].to_pylist() == [1, -(2**63)]
+    assert made["2"] == [["a"], []]
+    assert made["numbers"].tolist() == [[0.0], [0.0]]
+    assert made["3 range"].tolist() == [0, -1]
+    again = Inputs.from_config(json.loads(json.dumps(inputs.columns)))
+    assert again.columns == inputs.columns
+    assert again.apply(columns)["3 range"].tolist() == [0, -1]
+
+
+@given(st.lists(st.floats(allow_nan=False) | st.none() | st.sampled_from([0.0, 1.0]), min_size=1, max_size=200))
+def test_numbers_are_near_zero_in_few_ranges_whose_order_is_theirs(values):
+    if all(value is None for value in values):
+        return
+    columns, _ = tidy({"n": values})
+    made = Inputs.learn(columns, {"n": "number"}).apply(columns)
+    assert (np.abs(made["numbers"]) <= 5).all()
+    numbers = np.array([np.nan if value is None else value for value in values])
+    there = ~np.isnan(numbers)
+    assert (made["0 range"][~there] == -1).all()
+    assert len(np.unique(made["0 range"][there])) <= 64
+    order = np.argsort(numbers[there], kind="stable")
+    assert (np.diff(made["0 range"][there][order]) >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({}, "expected columns by name"),
+        ([1, 2], "expected columns by name"),
+        ({"a": [1], "b": [1, 2]}, "1 'a', 2 'b'"),
+    ],
+)
+def test_columns_that_cannot_be_are_refused(columns, words):
+    with pytest.raises(ArgumentError, match=words):
+        tidy(columns)
+
+
+def test_labels_of_any_kind_are_classes_in_order():
+    assert classes.learn(["b", "a", "b"], 3)[0] == ["a", "b"]
+    assert classes.learn(np.array([True, False]), 2)[0] == [False, True]
+    assert classes.learn(pa.array([1.0, 0.0, 1.0]), 3)[1].tolist() == [1, 0, 1]
+    assert classes.encode([3, 5], [3, 4, 5], 2).tolist() == [0, 2]
+    for labels, words in ((["a", "a"], "2 to 1,000"), ([1, "a"], "all be"), ([0.5, 1], "got 0.5"), ([None, 1], "None")):
+        with pytest.raises(ArgumentError, match=words):
+            classes.learn(labels, 2)
+    with pytest.raises(ArgumentError, match="'c' is none of"):
+        classes.encode(["c"], ["a", "b"], 1)
+
+
+@given(st.integers(2, 6), st.integers(0, 2**32))
+def test_metrics_of_classes_are_scikit_learns(count, seed):
+    random = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(count), random.integers(0, count, 50)])
+    p = random.dirichlet(np.ones(count), len(labels))
+    ours = metrics.of_classes(labels, p)
+    scores = p[:, 1] if count == 2 else p
+    assert ours["auc"] == pytest.approx(theirs.roc_auc_score(labels, scores, multi_class="ovr"))
+    assert ours["log_loss"] == pytest.approx(theirs.log_loss(labels, p))
+    assert ours["accuracy"] == pytest.approx(theirs.accuracy_score(labels, p.argmax(1)))
+
+
+# --- files and usage -------------------------------------------------------------------------------------------------
+
+DESCRIBED = {"config": {}, "columns": {"a": {}}, "classes": ["x", "y"], "notes": {}}
+
+
+def test_a_model_is_replaced_in_one_step_and_its_net_is_checked(tmp_path):
+    classifier_files.save(tmp_path, DESCRIBED, lambda path: path.write_bytes(b"first"))
+
+    def fails(path):
+        path.write_bytes(b"sec")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        classifier_files.save(tmp_path, DESCRIBED, fails)
+    assert classifier_files.read(tmp_path)[1].read_bytes() == b"first"
+    classifier_files.save(tmp_path, DESCRIBED, lambda path: path.write_bytes(b"second"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["classifier.json", "net-000002.keras"]
+    net = tmp_path / "net-000002.keras"
+    net.write_bytes(b"sEcond")
+    assert "checksum differs" in classifier_files.verify(tmp_path)[0]
+    with pytest.raises(CorruptError, match=r"net-000002\.keras"):
+        classifier_files.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"classes": ["x"]},
+        {"classes": [None, 1]},
+        {"notes": []},
+        {"net": {"name": "../x.keras", "bytes": 1, "chunk": 4096, "crc32": []}},
+        {"net": {}},
+        {"more": 1},
+    ],
+)
+def test_a_description_that_no_save_writes_is_refused(tmp_path, change):
+    classifier_files.save(tmp_path, DESCRIBED, lambda path: path.write_bytes(b"net"))
+    path = tmp_path / "classifier.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CorruptError, match=r"classifier\.json"):
+        classifier_files.read(tmp_path)
+    path.write_text("{")
+    assert len(classifier_files.verify(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["f.csv", "--negatives", "2"], "--user USER --item ITEM --negatives 2"),
+        (["f.csv", "--negatives", "2", "--label", "x"], "leave one"),
+        (["--label", "x"], "hotrow train FILE --label COLUMN"),
+        (["f.csv", "--label", "x", "--loss", "bpr"], "--loss"),
+        (["f.csv", "--label", "x", "--time-format", "%Y"], "--time COLUMN"),
+        (["f.csv", "--bag", "x"], "hotrow train FILE --label COLUMN --bag"),
+    ],
+)
+def test_options_that_do_not_go_together_show_the_right_call(capfd, arguments, words):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", *arguments])
+    assert stopped.value.code == 2
+    assert words in " ".join(capfd.readouterr().err.split())
