@@ -115,13 +115,16 @@ def decay(w, learning_rate, weight_decay):
         w[j] -= F(learning_rate * weight_decay) * w[j]
 
 
-def sgd(w, slots, g, t, learning_rate=1e-2, momentum=0.0, nesterov=False, weight_decay=0.0):
+def sgd(
+    w, slots, g, t, learning_rate=1e-2, momentum=0.0, nesterov=False, momentum_of_gradients=False, weight_decay=0.0
+):
     decay(w, learning_rate, weight_decay)
     m = slot(slots, "m", w)
+    before, after = (1, learning_rate) if momentum_of_gradients else (learning_rate, 1)
     for j in range(len(w)):
-        pull = F(learning_rate) * g[j]
+        pull = F(before) * g[j]
         m[j] = F(momentum) * m[j] - pull
-        w[j] += F(momentum) * m[j] - pull if nesterov else m[j]
+        w[j] += F(after) * (F(momentum) * m[j] - pull if nesterov else m[j])
 
 
 def adagrad(
@@ -155,16 +158,18 @@ def rmsprop(
     epsilon=1e-8,
     epsilon_in_root=0.0,
     centered=False,
+    momentum_of_gradients=False,
     weight_decay=0.0,
 ):
     decay(w, learning_rate, weight_decay)
+    before, after = (1, learning_rate) if momentum_of_gradients else (learning_rate, 1)
     v, mean, m = slot(slots, "v", w), slot(slots, "mean", w), slot(slots, "m", w)
     for j in range(len(w)):
         v[j] = F(rho) * v[j] + F(1 - rho) * g[j] * g[j]
         mean[j] = F(rho) * mean[j] + F(1 - rho) * g[j]
         variance = max(v[j] - mean[j] * mean[j], F(0)) if centered else v[j]
-        m[j] = F(momentum) * m[j] + F(learning_rate) * g[j] / (np.sqrt(variance + F(epsilon_in_root)) + F(epsilon))
-        w[j] -= m[j]
+        m[j] = F(momentum) * m[j] + F(before) * g[j] / (np.sqrt(variance + F(epsilon_in_root)) + F(epsilon))
+        w[j] -= F(after) * m[j]
 
 
 def adadelta(w, slots, g, t, learning_rate=1.0, rho=0.9, epsilon=1e-6, weight_decay=0.0):
