@@ -1,7 +1,7 @@
-"""Retrieval with two towers in Keras: what does a Debian package depend on, besides what is known already?
+"""Retrieval with two towers in Keras: what else does a Debian package depend on? One dependency is held out.
 
-One tower sees a package by its section, its tags and its other dependencies; the other sees a dependency. One
-dependency of some packages is held out. The baseline is how many packages need a dependency.
+One tower sees a package by its section, its tags and its other dependencies; the other sees a dependency. The baseline
+is how many packages need a dependency.
 """
 
 import keras
@@ -44,20 +44,17 @@ def among_the_batch(y_true, scores):
 package = Features({"section": Id(16), "tags": Bag(32), "others": Bag(DIM, "sqrtn")}, output_mode="concat")
 dependency = Features({"dependency": Id(DIM)}, output_mode="concat")
 package_in, dependency_in = package.inputs(), dependency.inputs()
-left = layers.Dense(DIM)(layers.Dense(128, "relu")(package(package_in)))
-right = dependency(dependency_in)
+left, right = layers.Dense(DIM)(layers.Dense(128, "relu")(package(package_in))), dependency(dependency_in)
 model = hotrow.keras.Model(package_in | dependency_in, ops.matmul(left, ops.transpose(right)))
 model.compile(keras.optimizers.Adam(3e-3), among_the_batch)
-x = columns(*zip(*pairs, strict=True)) | {"dependency": [d for _, d in pairs]}
-model.fit(x, number, batch_size=BATCH, epochs=EPOCHS, verbose=2)
+model.fit(columns(*zip(*pairs, strict=True)) | {"dependency": names[number]}, number, BATCH, EPOCHS, verbose=2)
 
 towers = hotrow.keras.Model(package_in, left), hotrow.keras.Model(dependency_in, right)
-queries = towers[0].predict(columns(tests, held_out), batch_size=BATCH, verbose=0)
-scores = queries @ towers[1].predict({"dependency": names}, batch_size=BATCH, verbose=0).T
+queries = towers[0].predict(columns(tests, held_out), verbose=0)
+scores = queries @ towers[1].predict({"dependency": names}, verbose=0).T
 place = {name: i for i, name in enumerate(names.tolist())}
 for name, each in ("two towers", scores), ("popularity", np.tile(popular.astype(np.float32), (len(tests), 1))):
     for row, p in zip(each, tests, strict=True):
         row[[place[d] for d in p["depends"]]] = -np.inf  # known already
-    best = np.argpartition(-each, K, axis=1)[:, :K]
-    hits = [place.get(d) in row for d, row in zip(held_out, best, strict=True)]
+    hits = [place.get(d) in row for d, row in zip(held_out, np.argpartition(-each, K)[:, :K], strict=True)]
     print(f"{name:10} recall@{K} {np.mean(hits):.3f} of {len(tests):,} held-out dependencies")
