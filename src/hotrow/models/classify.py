@@ -36,7 +36,7 @@ class Classifier:
     dim            floats a vector
     hidden         units of each dense layer; (): logistic regression, with a weight for each id and number
     epochs         times over the rows at most: training stops when the validation rows' loss no longer falls
-    batch_size     rows a step
+    batch_size     rows a step; None: a 32nd of all, from 32 to 1024
     learning_rate  Adam's; it falls each time that the validation rows' loss doesn't
     l2             of the vectors of a step, so that those of rare ids stay small
     dropout        share of vectors and units that is left out in a step; None: 0.3, and 0.1 from 100,000 rows on
@@ -61,7 +61,7 @@ class Classifier:
         dim: int = 16,
         hidden: tuple[int, ...] = (128, 64),
         epochs: int = 30,
-        batch_size: int = 1024,
+        batch_size: int | None = None,
         learning_rate: float = 3e-3,
         l2: float = 5e-4,
         dropout: float | None = None,
@@ -154,7 +154,8 @@ class Classifier:
 
     def _run(self, data: Any, validating: Any, ctrl_c: CtrlC, progress: Progress | None) -> None:
         keras, _ = _keras()
-        epochs, size = self.config["epochs"], self.config["batch_size"]
+        epochs = self.config["epochs"]
+        size = self.config["batch_size"] or min(1024, max(32, len(data[1]) // 32))
         steps = -(-len(data[1]) // size)
         # the loss that is watched is without what l2 adds to it
         watched = "val_binary_crossentropy" if len(self.classes) == 2 else "val_sparse_categorical_crossentropy"
@@ -243,8 +244,9 @@ class Classifier:
 
         described, net = classifier_files.read(Path(path))
         keras, _ = _keras()
-        model = classifier_files.checked(Path(path), lambda: cls(**_arguments(described["config"])))
-        model._inputs = classifier_files.checked(Path(path), lambda: Inputs.from_config(described["columns"]))
+        text = Path(path) / classifier_files.NAME
+        model = classifier_files.checked(text, lambda: cls(**_arguments(described["config"])))
+        model._inputs = classifier_files.checked(text, lambda: Inputs.from_config(described["columns"]))
         model._net = classifier_files.checked(net, lambda: keras.saving.load_model(net))
         model.classes, model.notes = described["classes"], described["notes"]
         return model
@@ -296,6 +298,7 @@ def _check(config: dict[str, Any]) -> None:
         if kind not in KINDS:
             raise ArgumentError(f"kind of column {name!r} must be one of {', '.join(map(repr, KINDS))}; got {kind!r}")
     counts = [(name, config[name]) for name in ("dim", "epochs", "batch_size")]
+    counts = [(name, value) for name, value in counts if (name, value) != ("batch_size", None)]
     for name, value in [*counts, *(("hidden", units) for units in config["hidden"])]:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ArgumentError(f"{name} must be of whole numbers from 1 on; got {value!r}")
