@@ -10,7 +10,7 @@ import pytest
 from test_docs import PROGRAM, ROOT, Block, blocks, commands, execute
 
 TUTORIALS = [ROOT / "docs" / name for name in ("tutorial.md", "tutorial.zh.md")]
-DOCUMENTS = [*TUTORIALS, ROOT / "docs" / "keras.md"]
+DOCUMENTS = [*TUTORIALS, ROOT / "docs" / "keras.md", ROOT / "docs" / "classify.md"]
 PRINT = re.compile(r" *print\(.*\) +# (?P<says>.*)")
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

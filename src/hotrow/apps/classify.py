@@ -105,6 +105,8 @@ def _read(options: argparse.Namespace, output: Output) -> tuple[Frame, list[Told
         if name != found.get("label")
         for kind, sep in [forced.get(name, ("", ""))]
     ]
+    by = {name: f"by --{role}" for role, name in found.items() if role != "label"}
+    told = [replace(one, why=by[one.name]) if one.name in by and one.why == "as asked for" else one for one in told]
     order = rows_.times(frame, found["time"], options.time_format) if "time" in found else None
     if options.negatives is None:
         rows = rows_.labelled(frame, told, found["label"], order, options.seed)
