@@ -58,12 +58,12 @@ def main(rows: int, batches: int, rounds: int, peer: str) -> dict[str, list[floa
     y = rng.normal(size=(len(ids), 1)).astype(np.float32)
     columns = {name: np.ascontiguousarray(ids[:, i]) for i, name in enumerate(NAMES)}
     raw = {name: column * SPREAD for name, column in columns.items()}
-    sides = {"Features, 26 columns": (many(rows), raw)}
+    sides = {"hotrow.keras.Features": (many(rows), raw)}
     if peer == "dense":
         small = {name: column.astype(np.int32) for name, column in columns.items()}
-        sides["26 keras.layers.Embedding"] = dense(rows), small
+        sides["keras.layers.Embedding"] = dense(rows), small
     else:
-        sides["one Embedding, as many ids"] = one(rows), (ids + rows * np.arange(FEATURES)) * SPREAD
+        sides["hotrow.keras.Embedding"] = one(rows), (ids + rows * np.arange(FEATURES)) * SPREAD
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for i in range(rounds + 1):  # the first one compiles
         for name, (model, x) in sides.items():
