@@ -211,6 +211,7 @@ def test_the_gradient_by_frequency_is_that_of_torch():
         ({"_weight": torch.zeros(3, 2)}, r"emb.table.set\(ids, vectors\)"),
         ({"optimizer": "adam"}, r"optimizer=hotrow.Adam\(1e-3\)"),
         ({"optimizer": torch.optim.SGD}, r"optimizer=hotrow.Adam\(1e-3\)"),
+        ({"optimizer": torch.optim.SGD([torch.zeros(1)])}, r"call hotrow.torch.follow\(model, optimizer\)"),
         ({"table": torch.nn.Embedding(2, 2)}, "must be a hotrow.Table; got a Embedding"),
         ({"table": hotrow.Table(3)}, "embedding_dim is 2, and the table's vectors have 3"),
         ({"table": hotrow.Table(2), "seed": 3}, "seed=3 is the table's own"),

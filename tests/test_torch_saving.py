@@ -158,6 +158,15 @@ def test_what_no_table_has_written_is_refused_and_changes_nothing(change):
     np.testing.assert_array_equal(target.table.lookup(["other"]), before)
 
 
+def test_a_checkpoint_of_torchs_own_embedding_is_taken_where_ids_have_a_bound():
+    theirs = torch.nn.Sequential(torch.nn.Embedding(5, D), torch.nn.Linear(D, 1))
+    ours = torch.nn.Sequential(hot.Embedding(5, D), torch.nn.Linear(D, 1))
+    ours.load_state_dict(theirs.state_dict())
+    assert torch.equal(ours(torch.arange(5)), theirs(torch.arange(5)))
+    with pytest.raises(RuntimeError, match=r"size mismatch for weight: got \(5, 4\), expected \(6, 4\)"):
+        hot.Embedding(6, D).load_state_dict(theirs[0].state_dict())
+
+
 def test_a_copy_has_tables_of_its_own_which_share_as_before():
     model, optimizer = net()
     train(model, optimizer, range(3))

@@ -62,6 +62,11 @@ def make_table(
     dim: int, table: Any, *, optimizer: Any, initializer: Any, seed: int | None, ids: str | None, count: int | None
 ) -> Table:
     """The table that is given, or a new one; ArgumentError where both are."""
+    if isinstance(optimizer, torch.optim.Optimizer):
+        raise ArgumentError(
+            f"optimizer= is one of hotrow's own, as hotrow.Adam(1e-3); for this {type(optimizer).__name__} of torch "
+            "leave it out, and call hotrow.torch.follow(model, optimizer)"
+        )
     if table is None:
         if count is not None and ids == "string":
             raise ArgumentError(

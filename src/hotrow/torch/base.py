@@ -166,7 +166,19 @@ class Module(torch.nn.Module):
     ) -> None:
         unexpected: list[str] = []
         missing: list[str] = []
+        weight = state_dict.get(prefix + "weight")
+        if self.num_embeddings is not None and weight is not None and prefix + "table.config" not in state_dict:
+            self._load_matrix(weight, prefix, error_msgs)
+            return
         saving.from_tensors(self.table, state_dict, prefix, missing, unexpected, error_msgs)
         if strict:
             missing_keys += missing
             unexpected_keys += unexpected
+
+    def _load_matrix(self, weight: Any, prefix: str, error_msgs: list[str]) -> None:
+        """The vectors of one of torch's own modules."""
+        expected = (self.num_embeddings, self.embedding_dim)
+        if tuple(weight.shape) != expected:
+            error_msgs.append(f"size mismatch for {prefix}weight: got {tuple(weight.shape)}, expected {expected}")
+        else:
+            self.table.set(range(expected[0] or 0), weight.numpy(force=True))
