@@ -208,14 +208,10 @@ def decode(
     for words, here in parts:
         which = distinct[here] - words.base
         keys[here] = words.keys[which]
-        if mask is None:
-            rows[here] = words.rows(table, which, grow, check)
-        else:
-            assert padding is not None
-            padding[here] = masked = which == words.place(mask)
-            found = np.full(len(which), -1, np.int32)
-            found[~masked] = words.rows(table, which[~masked], grow, check)
-            rows[here] = found
+        masked = None if mask is None else which == words.place(mask)
+        rows[here] = _rows_but(masked, words, table, which, grow, check)
+        if padding is not None and masked is not None:
+            padding[here] = masked
 
     def name(position: int) -> str:
         code = flat[position : position + 1]
@@ -237,6 +233,15 @@ def decode(
         batch.forgotten = forgotten[chosen] if forgotten.any() else None
         table.watch(batch)
     return batch
+
+
+def _rows_but(masked: Any, words: Words, table: Table, which: np.ndarray, grow: bool, check: Check | None) -> Any:
+    """The rows of the ids at `which`, −1 for those that are masked, for which the table isn't asked."""
+    if masked is None:
+        return words.rows(table, which, grow, check)
+    found = np.full(len(which), -1, np.int32)
+    found[~masked] = words.rows(table, which[~masked], grow, check)
+    return found
 
 
 def _merged(unique: Distinct, rows: np.ndarray, keys: np.ndarray) -> tuple[Distinct, np.ndarray]:
