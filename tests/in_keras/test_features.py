@@ -609,3 +609,72 @@ def test_keras_own_model_is_told_to_take_ours():
     model = keras.Model(inputs, features(inputs))
     with pytest.raises(Exception, match="takes ids as a hotrow model encodes them"):
         model.predict({"user": np.array([1, 2])}, verbose=0)
+
+
+# --- ways to train ---------------------------------------------------------------------------------------------------
+
+
+def trained_twins(make_optimizer, epochs=2, policy=None, **feature):
+    """The vectors of two columns, trained in one Features layer, and in an Embedding layer each."""
+    out = []
+    for together in (True, False):
+        keras.utils.set_random_seed(1)
+        if together:
+            features = Features({"user": Id(4, **feature), "item": Id(4, **feature)}, seed=3, dtype=policy)
+            inputs = features.inputs()
+            vectors, tables = features(inputs), features.tables
+        else:
+            inputs = {name: keras.Input((), dtype="int32", name=name) for name in ("user", "item")}
+            own = {
+                n: hotrow.keras.Embedding(None, 4, seed=3 + i, dtype=policy, **feature) for i, n in enumerate(inputs)
+            }
+            vectors, tables = {n: own[n](inputs[n]) for n in own}, {n: own[n].table for n in own}
+        x = layers.Concatenate()([vectors["user"], vectors["item"]])
+        dense = layers.Dense(1, kernel_initializer=keras.initializers.RandomNormal(seed=1), dtype=policy)
+        model = hotrow.keras.Model(inputs, layers.Activation("linear", dtype="float32")(dense(x)))
+        model.compile(make_optimizer(), "mse")
+        history = model.fit(
+            {"user": USERS, "item": ITEMS}, np.arange(N) / N, batch_size=3, epochs=epochs, verbose=0, shuffle=False
+        ).history
+        out.append((history["loss"], tables["user"].lookup(USERS), tables["item"].lookup(ITEMS), tables["user"].steps))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "how"),
+    [
+        (lambda: keras.optimizers.Adam(0.05, gradient_accumulation_steps=2), {}),
+        (lambda: keras.optimizers.SGD(0.1, momentum=0.9, clipnorm=0.1), {}),
+        (lambda: keras.optimizers.AdamW(0.05, weight_decay=0.1), {}),
+        (lambda: keras.optimizers.Adam(0.05), {"embeddings_regularizer": keras.regularizers.L2(0.1)}),
+        (lambda: keras.optimizers.SGD(0.5), {"embeddings_constraint": keras.constraints.MaxNorm(0.05, axis=1)}),
+        (
+            lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=2.0**10),
+            {"policy": "mixed_float16"},
+        ),
+    ],
+    ids=["accumulated", "clipped", "decayed", "regularised", "constrained", "in float16"],
+)
+def test_a_step_is_the_same_as_with_a_layer_for_each_column(optimizer, how):
+    together, apart = trained_twins(optimizer, **how)
+    for a, b in zip(together, apart, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-3 if "policy" in how else 1e-6)
+    assert together[3] == (4 if optimizer().gradient_accumulation_steps else 8)
+
+
+def test_a_layer_that_is_not_trainable_leaves_its_tables_alone():
+    model, features = clicks()
+    features.trainable = False
+    model.compile("sgd", "mse")
+    model.fit(COLUMNS, LABELS, verbose=0)
+    assert {name: (len(table), table.steps) for name, table in features.tables.items()} == {
+        "user": (0, 0),
+        "tags": (0, 0),
+    }
+
+
+def test_the_best_weights_come_back_with_their_tables():
+    model, features = clicks()
+    stop = keras.callbacks.EarlyStopping("loss", mode="max", patience=2, restore_best_weights=True)
+    model.fit(COLUMNS, LABELS, epochs=5, batch_size=N, callbacks=[stop], verbose=0)
+    assert features.tables["user"].steps == features.tables["tags"].steps == stop.best_epoch + 1
