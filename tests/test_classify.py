@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -339,3 +342,32 @@ def test_options_that_do_not_go_together_show_the_right_call(capfd, arguments, w
         main(["train", *arguments])
     assert stopped.value.code == 2
     assert words in " ".join(capfd.readouterr().err.split())
+
+
+def test_without_a_backend_it_says_what_to_install(tmp_path):
+    (tmp_path / "people.csv").write_text("a,b\nx,y\n")
+    hide = "import sys\nfor name in ('jax', 'torch', 'tensorflow'): sys.modules[name] = None\n"
+    run = "from hotrow.apps.cli import main\nsys.exit(main(['train', 'people.csv', '--label', 'b']))"
+    ours = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-c", hide + run],
+        cwd=tmp_path,
+        env=ours,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    for name in ("jax", "torch", "tensorflow"):
+        assert f"hotrow[{name}]" in done.stderr
+
+
+def test_a_folder_that_holds_something_else_is_not_written_to(capfd, tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / "people.csv").write_text("a,b\nx,y\n")
+    assert main(["train", str(tmp_path / "people.csv"), "--label", "b", "--out", str(tmp_path)]) == 1
+    assert "something else than a classifier" in capfd.readouterr().err
+    assert main(["predict", str(tmp_path), str(tmp_path / "people.csv")]) == 1
+    assert "hotrow train FILE --label COLUMN" in capfd.readouterr().err

@@ -18,7 +18,7 @@ ORDER = ("jax", "torch", "tensorflow")
 
 def prepare() -> str:
     """Import Keras without a word, on a backend that is installed; its name. MissingExtraError if there is none."""
-    _choose()
+    choose()
     with quiet():
         import_module("hotrow.keras")
         if find_spec("tensorflow"):  # Keras's `fit` would, whichever its backend, and not quietly
@@ -28,11 +28,11 @@ def prepare() -> str:
         return backend()
 
 
-def _choose() -> None:
+def choose() -> None:
     """Set KERAS_BACKEND to the first backend that is installed, unless it is set; MissingExtraError if none is."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's notes on this machine; Keras loads it if it can
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads of another pool would wait for hotrow's, and it for them
-    if "keras" in sys.modules or os.environ.get("KERAS_BACKEND"):
+    if sys.modules.get("keras") or os.environ.get("KERAS_BACKEND"):
         return
     found = next((name for name in ORDER if find_spec(name)), None)
     if found is None or find_spec("keras") is None:

@@ -32,6 +32,7 @@ _LOGISTIC: dict[str, Any] = {"hidden": (), "learning_rate": 0.02, "l2": 0.0, "ep
 def train(options: argparse.Namespace, output: Output) -> int:
     """Read, tell columns apart, split, train, measure, save. Ctrl-C saves the model so far, and exits with 130."""
     folder = _check_out(Path(options.out))
+    backends.choose()  # before a long file is read
     frame, told, rows = _read(options, output)
     with output.errors.status("loading Keras"):
         backend = backends.prepare()
