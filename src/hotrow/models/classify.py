@@ -62,7 +62,7 @@ class Classifier:
         hidden: tuple[int, ...] = (128, 64),
         epochs: int = 30,
         batch_size: int | None = None,
-        learning_rate: float = 3e-3,
+        learning_rate: float = 2e-3,
         l2: float = 5e-4,
         dropout: float | None = None,
         seed: int = 0,
