@@ -34,14 +34,18 @@ class ClickModel(torch.nn.Module):
     def __init__(self, columns: list[torch.nn.Module]) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.columns = torch.nn.ModuleList(columns)
+        ours = isinstance(columns[0], hotrow.torch.Embedding)
+        named = {f"c{i}": column for i, column in enumerate(columns)}
+        self.columns = hotrow.torch.Features(named) if ours else torch.nn.ModuleDict(named)
         width = DIM * len(columns)
         self.net = torch.nn.Sequential(torch.nn.Linear(width, 32), torch.nn.ReLU(), torch.nn.Linear(32, 1))
 
     def forward(self, ids: list[torch.Tensor]) -> torch.Tensor:
         """Ids of each feature, to logits (batch,)."""
-        vectors = [column(one) for column, one in zip(self.columns, ids, strict=True)]
-        return self.net(torch.cat(vectors, 1))[:, 0]
+        given = dict(zip(self.columns, ids, strict=True))
+        if isinstance(self.columns, hotrow.torch.Features):
+            return self.net(self.columns(given))[:, 0]
+        return self.net(torch.cat([self.columns[name](one) for name, one in given.items()], 1))[:, 0]
 
 
 def run(sizes: Sizes) -> Iterator[Result]:
@@ -84,7 +88,7 @@ def _first(rows: int, feature: int) -> np.ndarray:
 
 def _ours(ids: np.ndarray) -> tuple[ClickModel, list[torch.optim.Optimizer]]:
     model = ClickModel([hotrow.torch.Embedding(None, DIM) for _ in range(FEATURES)])
-    for feature, column in enumerate(model.columns):
+    for feature, column in enumerate(model.columns.values()):
         column.table.set(ids, _first(len(ids), feature))
     optimizer = torch.optim.Adam(model.parameters(), RATE)
     hotrow.torch.follow(model, optimizer)
@@ -93,7 +97,7 @@ def _ours(ids: np.ndarray) -> tuple[ClickModel, list[torch.optim.Optimizer]]:
 
 def _theirs(rows: int) -> tuple[ClickModel, list[torch.optim.Optimizer]]:
     model = ClickModel([torch.nn.EmbeddingBag(rows, DIM, mode="sum", sparse=True) for _ in range(FEATURES)])
-    for feature, column in enumerate(model.columns):
+    for feature, column in enumerate(model.columns.values()):
         with torch.no_grad():
             column.weight.copy_(torch.from_numpy(_first(rows, feature)))
     sparse = torch.optim.SparseAdam(list(model.columns.parameters()), RATE)

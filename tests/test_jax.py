@@ -237,7 +237,7 @@ def test_a_schedule_of_optax_goes_on_with_the_steps_of_the_table():
         (jnp.nan, "must be finite"),
         (-1.0, "not negative"),
     ],
-    ids=str,
+    ids=["a schedule", "two", "a word", "NaN", "negative"],
 )
 def test_what_is_no_learning_rate_is_refused_and_nothing_changes(rate, said):
     emb = hotrow.jax.Embedding(None, 1)

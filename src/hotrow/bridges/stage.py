@@ -131,7 +131,7 @@ class Stage:
         Raises ArgumentError where the loss is scaled and this can't be seen.
         """
         scaled_by = self.rule.scale(scale)
-        flat = _matrix(gradients, batch.table.dim)
+        flat = to_matrix(gradients, batch.table.dim)
         with self.working():
             self._changes += 1
             gradient = batch.merge(batch.table.unpool(batch, flat))
@@ -225,7 +225,7 @@ class Stage:
                 batch.table.constrain(mine, hook.constraint)
 
 
-def _matrix(gradients: np.ndarray, dim: int) -> np.ndarray:
+def to_matrix(gradients: np.ndarray, dim: int) -> np.ndarray:
     """float32 (n, dim), each row contiguous: columns of a wider matrix as they are."""
     if gradients.ndim == 2 and gradients.dtype == np.float32 and gradients.strides[1] == 4 <= gradients.strides[0]:
         return gradients

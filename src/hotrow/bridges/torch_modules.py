@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from hotrow.bridges.code_batch import CodeBatch
-from hotrow.bridges.stage import Stage
+from hotrow.bridges.stage import Stage, to_matrix
 from hotrow.errors import ArgumentError, UnknownIdError
 from hotrow.kernels import threads
 from hotrow.table.batch import Batch, Groups
@@ -60,7 +60,7 @@ class Brought:
         """Duplicates summed; with by_count divided by how often the id stands in the batch."""
         if self.winners is not None:
             self.batch.winners = self.winners
-        flat = np.ascontiguousarray(self.gradients, np.float32).reshape(-1, self.batch.table.dim)
+        flat = to_matrix(self.gradients, self.batch.table.dim)
         groups = self.batch.groups()
         total = groups.merge(self.batch.table.unpool(self.batch, flat))
         if self.by_count:
@@ -309,17 +309,22 @@ class Lookup(torch.autograd.Function):
         host = grad_outputs[0].numpy(force=True)
         for_hook = for_weights = None
         if ctx.needs_input_grad[0]:
-            if batch.whole() is None and batch.forgotten is None and batch.missing().any():
-                raise UnknownIdError(
-                    f"id {batch.name(int(np.argmax(batch.missing())))} has no row to take a gradient; rows are made in "
-                    "training: expected emb.train() before the forward pass"
-                )
+            refuse_rowless(batch)
             gradients.bring(Brought(batch, host, by_count, ctx.winners))
             for_hook = gradients.hook.new_zeros(())
         if ctx.rows is not None:
             bag = np.repeat(np.arange(len(batch.bags)), np.diff(batch.bags.offsets))
             for_weights = torch.from_numpy(np.einsum("ij,ij->i", ctx.rows, host[bag]))
         return for_hook, for_weights, None, None, None, None
+
+
+def refuse_rowless(batch: Batch) -> None:
+    """UnknownIdError for ids that were only looked at, in eval(), and are now to take a gradient."""
+    if batch.whole() is None and batch.forgotten is None and batch.missing().any():
+        raise UnknownIdError(
+            f"id {batch.name(int(np.argmax(batch.missing())))} has no row to take a gradient; rows are made in "
+            "training: expected emb.train() before the forward pass"
+        )
 
 
 def fetched(table: Table, rows: np.ndarray, row_keys: np.ndarray, name: Callable[[int], str]) -> CodeBatch:

@@ -72,11 +72,11 @@ def find(cells, n_rows, keys, rows, start, stop):
 
 
 @jit
-def fetch(cells, n_rows, keys, data, stride, dim, rows, out, start, stop):
+def fetch(cells, n_rows, keys, data, stride, dim, rows, out, apart, start, stop):
     """Find the row of each key and copy its weights, in one pass: for ids that are looked up and not stepped.
 
     data float32 (flat), row r at data[r · stride : r · stride + dim] → rows int32 (n,), −1 where a key has none, and
-    out float32 (n, dim), zeros there.
+    out float32 (flat), vector i at out[i · apart : i · apart + dim], zeros there.
     """
     mask = len(cells) // WORDS - 1
     numbers = cells.view(np.uint32)
@@ -92,7 +92,7 @@ def fetch(cells, n_rows, keys, data, stride, dim, rows, out, start, stop):
         if i < start:
             continue
         row = np.int64(rows[i])
-        o = out[i]
+        o = out[i * apart : i * apart + dim]
         if row < 0:
             o[:] = np.float32(0)
         else:

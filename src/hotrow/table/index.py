@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hotrow.errors import ArgumentError
-from hotrow.kernels import probing, readonly, threads
+from hotrow.kernels import lines, probing, readonly, threads
 from hotrow.table.memory import Growable
 
 MOST_ROWS = 2**31 - 2
@@ -78,7 +78,7 @@ class Index:
         rows = np.empty(len(keys), np.int32)
         arrays = readonly(self.cells), self.n_rows, readonly(keys), readonly(data)
         bounds = threads.even(len(keys), _GRAIN // 4)
-        threads.run(probing.fetch, bounds, *arrays, stride, out.shape[1], rows, out)
+        threads.run(probing.fetch, bounds, *arrays, stride, out.shape[1], rows, *lines(out))
         return rows
 
     def insert(self, keys: np.ndarray, rows: np.ndarray) -> None:

@@ -191,7 +191,7 @@ class View:
         self.settle()
         if not isinstance(ids, Batch) and offsets is weights is pooling is None:
             keys = ids_.to_keys(ids, self.kind)
-            if keys.texts is None and (out is None or out.flags.c_contiguous):
+            if keys.texts is None:
                 return self._lookup_integers(keys, unknown, out)
         return self._lookup(self._find(ids, offsets, weights, pooling), unknown, out)
 
@@ -210,17 +210,20 @@ class View:
         flat[where] = self._first_values(keys.keys[where])
         return out
 
-    def fetch(self, ids: Any, make: Callable[..., Batch]) -> tuple[Batch, np.ndarray] | None:
+    def fetch(
+        self, ids: Any, make: Callable[..., Batch], out: np.ndarray | None = None
+    ) -> tuple[Batch, np.ndarray] | None:
         """The vectors of integers that all have a row, found and copied in one pass, and a Batch; None for others.
 
         make(table, rows int32 (n,), row_keys uint64, name) gives the Batch of ids in one dimension, in which nobody has
-        looked for duplicates; row r has the key row_keys[r]. It is called while no row can be forgotten.
+        looked for duplicates; row r has the key row_keys[r]. It is called while no row can be forgotten. out: as of
+        `lookup`.
         """
         self.settle()
         keys = ids_.to_keys(ids, self.kind)
         if keys.texts is not None or not len(keys.keys):
             return None
-        out = np.empty((*keys.shape, self.dim), np.float32)
+        out = self._check_out(out, (*keys.shape, self.dim))
         with self.lock.reading():
             rows = self._index.fetch(keys.keys, self._rows.data, self._rows.stride, out.reshape(-1, self.dim))
             if rows.min() < 0:

@@ -2,6 +2,7 @@
 
     Embedding       `torch.nn.Embedding`'s own signature, and any id
     EmbeddingBag    `torch.nn.EmbeddingBag`'s own signature, and any id
+    Features        many of them by the names of their columns, looked up side by side
     follow          the tables of a model are trained as its optimizer trains the rest
 
 `hotrow.torch` loads on first use, and torch with it. See docs/torch.md.
@@ -18,7 +19,8 @@ try:
 except ImportError as error:
     raise MissingExtraError(f'hotrow.torch needs PyTorch ({error}): pip install "hotrow[torch]"') from error
 
+from hotrow.torch.features import Features
 from hotrow.torch.following import follow
 from hotrow.torch.modules import Embedding, EmbeddingBag
 
-__all__ = ["Embedding", "EmbeddingBag", "follow"]
+__all__ = ["Embedding", "EmbeddingBag", "Features", "follow"]

@@ -97,8 +97,11 @@ class Module(torch.nn.Module):
         super().zero_grad(set_to_none)
         self.gradients.drop()
 
+    def _is_wanted(self) -> bool:
+        return self.hook.requires_grad and torch.is_grad_enabled()
+
     def _is_growing(self) -> bool:
-        return self.training and self.hook.requires_grad and torch.is_grad_enabled()
+        return self.training and self._is_wanted()
 
     @staticmethod
     def _refuse_in_worker(what: str) -> None:
@@ -110,20 +113,21 @@ class Module(torch.nn.Module):
 
     def _look(self, batch: Batch, weights: Any, device: Any, known: Any = None) -> Any:
         vectors = Lookup.apply(self.hook, weights, batch, self.gradients, self.scale_grad_by_freq, known)
-        return self._out(vectors, device)
+        return self.out(vectors, device)
 
     def _look_each(self, ids: Any, device: Any) -> Any:
         """Vectors of ids that aren't in bags."""
         if self.padding_idx is None and not isinstance(ids, Batch):
             self._check(ids)
-            if not (torch.is_grad_enabled() and self.hook.requires_grad):
-                return self._out(torch.from_numpy(self.table.lookup(ids)), device)
+            if not self._is_wanted():
+                return self.out(torch.from_numpy(self.table.lookup(ids)), device)
             found = self.table.fetch(ids, fetched)
             if found is not None:
                 return self._look(found[0], None, device, found[1])
         return self._look(self._found(ids, self.table.find), None, device)
 
-    def _out(self, vectors: Any, device: Any) -> Any:
+    def out(self, vectors: Any, device: Any) -> Any:
+        """Vectors on that device, None for the CPU, in the dtype that the module was given."""
         if device is None and self._dtype is torch.float32:
             return vectors
         return vectors.to(device=device, dtype=self._dtype)

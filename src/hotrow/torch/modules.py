@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
 import torch
 
+from hotrow.bridges.torch_modules import fetched
 from hotrow.errors import ArgumentError
 from hotrow.table.batch import Batch
 from hotrow.table.initializers import Initializer
@@ -95,6 +97,34 @@ class Embedding(Module):
         """
         return self._found(arguments.to_host(input)[0], self.table.find)
 
+    def count(self, ids: Any) -> int:
+        """How many examples there are, as a column of `Features`; ArgumentError for ids of more than one axis."""
+        shape = getattr(ids, "shape", (len(ids),))
+        if len(shape) != 1 or (isinstance(ids, (list, tuple)) and any(isinstance(i, (list, tuple)) for i in ids[:1])):
+            raise ArgumentError(
+                "a column of an Embedding has one id in each example; expected an EmbeddingBag for bags"
+            )
+        return shape[0]
+
+    def filler(self, ids: Any) -> Callable[[np.ndarray], Batch | None]:
+        """Check ids now; the function then writes their vectors, on any thread, and gives the Batch for backward."""
+        self._check(ids)
+        grow, wanted, table = self._is_growing(), self._is_wanted(), self.table
+
+        def fill(out: np.ndarray) -> Batch | None:
+            if self.padding_idx is None and not isinstance(ids, Batch):
+                if not wanted:
+                    table.lookup(ids, out=out)
+                    return None
+                found = table.fetch(ids, fetched, out)
+                if found is not None:
+                    return found[0]
+            batch = table.find(ids, grow=grow, mask=self.padding_idx)
+            table.lookup(batch, out=out)
+            return batch
+
+        return fill
+
     @outside_graphs
     def forward(self, input: Any) -> Any:
         """Vectors float32 (*input.shape, embedding_dim), on the ids' device."""
@@ -166,6 +196,25 @@ class EmbeddingBag(Module):
     def find(self, input: Any, offsets: Any = None) -> Batch:
         """Find the ids of bags ahead, once; the Batch goes to the module in their place."""
         return self._bags(arguments.to_host(input)[0], offsets, None)[0]
+
+    def count(self, ids: Any) -> int:
+        """How many bags there are, as a column of `Features`."""
+        return ids.shape[0] if isinstance(ids, Batch) else len(ids)
+
+    def filler(self, ids: Any) -> Callable[[np.ndarray], Batch | None]:
+        """As `Embedding.filler`, of bags."""
+        flat, ends = (ids, None) if isinstance(ids, Batch) else bags.to_flat(ids, None, self.include_last_offset)
+        self._check(flat)
+        grow, table = self._is_growing(), self.table
+
+        def fill(out: np.ndarray) -> Batch:
+            batch = table.find(flat, grow=grow, mask=self.padding_idx)
+            if ends is not None:
+                batch, _ = bags.pooled(batch, ends, None, self.mode)
+            table.lookup(batch, out=out)
+            return batch
+
+        return fill
 
     @outside_graphs
     def forward(self, input: Any, offsets: Any = None, per_sample_weights: Any = None) -> Any:
