@@ -14,6 +14,7 @@ import hotrow
 from hotrow.bridges.crossing import Crossing
 from hotrow.errors import ArgumentError, IdError, KindError
 from hotrow.keras import Bag, Features, Id, Number, Sequence
+from hotrow.keras.slicing import Codes
 
 RNG = np.random.default_rng(11)
 N = 12
@@ -678,3 +679,15 @@ def test_the_best_weights_come_back_with_their_tables():
     stop = keras.callbacks.EarlyStopping("loss", mode="max", patience=2, restore_best_weights=True)
     model.fit(COLUMNS, LABELS, epochs=5, batch_size=N, callbacks=[stop], verbose=0)
     assert features.tables["user"].steps == features.tables["tags"].steps == stop.best_epoch + 1
+
+
+def test_examples_are_picked_from_columns_of_codes_by_lists_slices_and_arrays():
+    codes = np.arange(10, dtype=np.int32).view(Codes)
+    places = [3, 1, 3]
+    for _ in range(2):  # the list is made an array once
+        assert codes[places].tolist() == places
+        assert (2 * codes)[places].tolist() == [6, 2, 6]
+    assert codes[[0, 9]].tolist() == [0, 9]
+    assert codes[2:4].tolist() == [2, 3]
+    assert codes[np.array([4, 4])].tolist() == [4, 4]
+    assert type(codes[places]) is np.ndarray

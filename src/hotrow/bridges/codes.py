@@ -20,6 +20,7 @@ import numpy as np
 
 from hotrow.bridges.code_batch import CodeBatch
 from hotrow.errors import ArgumentError, IdError
+from hotrow.kernels import decoding, readonly
 from hotrow.table import ids as ids_
 from hotrow.table.batch import Bags, Batch, Distinct
 from hotrow.table.table import Table
@@ -256,30 +257,23 @@ def _all_known(codes: np.ndarray, table: Table, bags: Bags | None, padded: bool)
     if not codes.size:
         return None
     low, high = int(codes.min()), int(codes.max())
-    pads = codes.reshape(-1) == PAD if padded and low == PAD else None
-    if pads is not None:
+    has_pads = padded and low == PAD
+    if has_pads:
         low = int(codes.min(where=codes != PAD, initial=LAST))
     words = _only_words(low, high)
     known = None if words is None else words.known(table)
     if words is None or known is None:
         return None
-    which = codes.astype(np.int64) - words.base
-    flat = which.reshape(-1)
-    if pads is not None:
-        flat[pads] = -1
+    which, rows = np.empty(codes.shape, np.int64), np.empty(codes.size, np.int32)
+    flat, given = which.reshape(-1), np.ascontiguousarray(codes, np.int32).reshape(-1)
     with table.lock.reading():  # from the look at the rows until the table knows whom to tell of forgotten ones
-        rows = known.rows.take(flat)
-        if pads is not None:
-            rows[pads] = 0
-        if rows.min() < 0:
+        if not decoding.rows_of(readonly(given), words.base, PAD, readonly(known.rows), flat, rows):
             return None
-        if pads is not None:
-            rows[pads] = -1
 
         def name(i: int) -> str:
             return repr(_plain(words.take(flat[i : i + 1])))
 
-        return CodeBatch(table, which, rows, words.keys, name, bags=bags, padded=pads is not None)
+        return CodeBatch(table, which, rows, words.keys, name, bags=bags, padded=has_pads)
 
 
 def _plain(ids: Any) -> Any:

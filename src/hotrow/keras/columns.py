@@ -10,10 +10,11 @@ import numpy as np
 
 from hotrow.bridges.codes import encode
 from hotrow.errors import ArgumentError, KindError
-from hotrow.keras import forms, routes, trial
+from hotrow.keras import backend, forms, routes, trial
 from hotrow.keras.backend import bridge
 from hotrow.keras.forms import Leaves, Path, to_numbers
 from hotrow.keras.reading import Reader, encode_column, remember
+from hotrow.keras.slicing import Codes
 
 
 class Columns:
@@ -45,6 +46,7 @@ class Columns:
                 value = self._encode_in_graph(value, readers)
             else:
                 value, words = encode_column(readers, value, columns)
+                value = value.view(Codes) if backend.NAME == "torch" else value
                 held.append(words)
             value = self._lift(path, value)
             single |= tuple(value.shape[1:]) == (1,)
