@@ -58,7 +58,7 @@ class _Lookup(torch.autograd.Function):
         here = [i for i, column in enumerate(columns) if wanted[column.gradients]]
         for i in here:
             refuse_rowless(batches[i])
-        for i in here:
+        for i in reversed(here):  # as autograd comes to modules that are called one after the other: the same sums
             gradients = wide[:, columns[i].columns]
             columns[i].gradients.bring(Brought(batches[i], gradients, columns[i].by_count, winners[i]))
         return None, None, None, None, *(t.hook.new_zeros(()) if wanted[t] else None for t in tables)

@@ -58,8 +58,17 @@ def to_flat(ids: Any, offsets: Any, include_last: bool) -> tuple[Any, np.ndarray
     return ids, _to_ends(offsets, shape[0], include_last)
 
 
+def is_lists(ids: Any) -> bool:
+    """Whether these are lists or arrays, one for each bag."""
+    if not isinstance(ids, (list, tuple)) or not len(cast("Sequence[Any]", ids)):
+        return False
+    return all(isinstance(bag, (list, tuple, np.ndarray, torch.Tensor)) for bag in cast("Sequence[Any]", ids))
+
+
 def _from_list(ids: Sequence[Any], offsets: Any, include_last: bool) -> tuple[Any, np.ndarray]:
-    if not len(ids) or not all(isinstance(bag, (list, tuple, np.ndarray, torch.Tensor)) for bag in ids):
+    if not len(ids) and offsets is None:  # no bags
+        return ids, np.zeros(1, np.int64)
+    if not is_lists(ids):
         return ids, _to_ends(offsets, len(ids), include_last)
     _refuse_offsets(offsets)
     lists = [bag.tolist() if isinstance(bag, (np.ndarray, torch.Tensor)) else bag for bag in ids]

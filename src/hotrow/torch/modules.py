@@ -99,8 +99,8 @@ class Embedding(Module):
 
     def count(self, ids: Any) -> int:
         """How many examples there are, as a column of `Features`; ArgumentError for ids of more than one axis."""
-        shape = getattr(ids, "shape", (len(ids),))
-        if len(shape) != 1 or (isinstance(ids, (list, tuple)) and any(isinstance(i, (list, tuple)) for i in ids[:1])):
+        shape = ids.shape if hasattr(ids, "shape") else (len(ids),)
+        if len(shape) != 1 or bags.is_lists(ids):
             raise ArgumentError(
                 "a column of an Embedding has one id in each example; expected an EmbeddingBag for bags"
             )
@@ -198,8 +198,14 @@ class EmbeddingBag(Module):
         return self._bags(arguments.to_host(input)[0], offsets, None)[0]
 
     def count(self, ids: Any) -> int:
-        """How many bags there are, as a column of `Features`."""
-        return ids.shape[0] if isinstance(ids, Batch) else len(ids)
+        """How many bags there are, as a column of `Features`; ArgumentError for ids that aren't in bags."""
+        if isinstance(ids, Batch):
+            return ids.shape[0]
+        if len(getattr(ids, "shape", ())) != 2 and not bags.is_lists(ids) and len(ids):
+            raise ArgumentError(
+                "a column of an EmbeddingBag has a bag of ids in each example; expected lists, or ids (bags, n)"
+            )
+        return len(ids)
 
     def filler(self, ids: Any) -> Callable[[np.ndarray], Batch | None]:
         """As `Embedding.filler`, of bags."""
