@@ -23,7 +23,10 @@ MACHINE_CODE := build/numba
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-# The backends of hotrow.keras, each in a process of its own.
+# Tests share the processors among this many processes; WORKERS= runs them in one.
+WORKERS := -n auto --maxprocesses 4
+
+# The backends of hotrow.keras, each in processes of its own.
 BACKENDS := tensorflow jax torch
 
 .PHONY: help demo test test-long lint compiled interpreted keras coverage bounds bench clean
@@ -38,10 +41,10 @@ demo: $(VENV)/.core ## train on the Debian package pairs that come with hotrow; 
 test: lint compiled interpreted keras coverage bounds ## lint, then the tests: compiled, interpreted, in Keras, with bounds checked
 
 test-long: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## every test, also those that take minutes, with many more examples
-	NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/compiled" $(BIN)/python -m pytest -m "long or not long" --hypothesis-profile=long
+	NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/compiled" $(BIN)/python -m pytest $(WORKERS) -m "long or not long" --hypothesis-profile=long
 	for backend in $(BACKENDS); do \
 	    KERAS_BACKEND=$$backend NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/compiled" \
-	        $(BIN)/python -m pytest tests/in_keras -m "long or not long"; done
+	        $(BIN)/python -m pytest $(WORKERS) tests/in_keras -m "long or not long"; done
 
 lint: $(VENV)/.dev ## style, types and the rooms' walls
 	$(BIN)/ruff check
@@ -51,22 +54,22 @@ lint: $(VENV)/.dev ## style, types and the rooms' walls
 
 compiled: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests as users run the code
 	rm -f .coverage .coverage.*
-	NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/compiled" $(BIN)/coverage run -m pytest
+	NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/compiled" $(BIN)/coverage run -m pytest $(WORKERS)
 
 interpreted: $(VENV)/.dev ## the tests with kernels as plain Python, where coverage sees them
-	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest $(WORKERS)
 
 keras: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests of hotrow.keras, on each of its backends
 	for backend in $(BACKENDS); do echo "Keras on $$backend"; \
 	    KERAS_BACKEND=$$backend NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/compiled" \
-	        $(BIN)/coverage run -m pytest tests/in_keras; done
+	        $(BIN)/coverage run -m pytest $(WORKERS) tests/in_keras; done
 
 coverage: $(VENV)/.dev ## how much of the code those before it have run
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 bounds: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests with every index into an array checked
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/bounds" $(BIN)/python -m pytest
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/bounds" $(BIN)/python -m pytest $(WORKERS)
 
 bench: $(VENV)/.bench ## measure beside the peers, torch, FBGEMM and Keras; BENCH="step --rounds 3" passes arguments on
 	$(BIN)/python -m benchmarks $(BENCH)
