@@ -67,3 +67,47 @@ def test_one_thread_needs_no_pool():
     hotrow.set_threads(1)
     me = threading.get_ident()
     assert set(threads.each(lambda _: threading.get_ident(), range(5))) == {me}
+
+
+def test_nobody_waits_for_work_that_no_thread_has_begun():
+    """The pool's threads wait for a lock whose holder runs a kernel in slices, as with a table in several threads."""
+    begun, free = threading.Barrier(4, timeout=60), threading.Event()
+
+    def block():
+        begun.wait()
+        return free.wait(timeout=60)
+
+    blocked = [threads._shared().submit(block) for _ in range(3)]
+    begun.wait()
+    done = []
+    threads.run(lambda *bounds: done.append(bounds), [0, 1, 2, 3])
+    assert sorted(done) == [(0, 1), (1, 2), (2, 3)]
+    assert threads.each(lambda i: i, range(5)) == [0, 1, 2, 3, 4]
+    assert threads.later(lambda: 7).result() == 7
+    free.set()
+    assert all(future.result() for future in blocked)
+
+
+def test_what_comes_later_fails_for_whoever_asks():
+    future = threads.later(lambda: {}[0])
+    for _ in range(2):
+        with pytest.raises(KeyError):
+            future.result()
+
+
+def test_an_interrupt_is_raised_when_all_have_ended():
+    begun, running = threading.Barrier(2, timeout=60), threading.Event()
+    hotrow.set_threads(2)
+    ended = []
+
+    def work(i):
+        begun.wait()
+        if threading.current_thread() is threading.main_thread():
+            running.set()
+            raise KeyboardInterrupt
+        running.wait(timeout=60)
+        ended.append(i)
+
+    with pytest.raises(KeyboardInterrupt):
+        threads.each(work, range(2))
+    assert len(ended) == 1

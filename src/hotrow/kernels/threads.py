@@ -1,11 +1,16 @@
-"""The one thread pool: slices of a kernel run side by side, for kernels release the GIL."""
+"""The one thread pool: slices of a kernel run side by side, for kernels release the GIL.
+
+Nobody waits for work that no thread has begun: whoever needs it does it. Else a thread that holds a table's lock would
+wait for the pool, and the pool's threads for the lock.
+"""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, TypeVar
 
 from hotrow.errors import ArgumentError
@@ -64,11 +69,37 @@ def even(n: int, grain: int) -> list[int]:
 
 def later(function: Callable[[], T]) -> Future[T]:
     """Call `function`, which runs no kernel on the pool itself, beside what this thread does next."""
+    soon = _Soon(function)
     if _threads > 1:
-        return _shared().submit(function)
-    future: Future[T] = Future()
-    future.set_result(function())
-    return future
+        _shared().submit(soon.begin)
+    else:
+        soon.begin()
+    return soon
+
+
+class _Soon(Future[T]):
+    """What a function gives, called by whichever thread is there first."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        super().__init__()
+        self._function: Callable[[], T] | None = function
+        self._first = threading.Lock()
+
+    def begin(self) -> None:
+        """Call the function, unless it was."""
+        with self._first:
+            function, self._function = self._function, None
+            if function is None:
+                return
+            try:
+                self.set_result(function())
+            except BaseException as error:  # noqa: BLE001 — `result` raises it
+                self.set_exception(error)
+
+    def result(self, timeout: float | None = None) -> T:
+        """What the function has given."""
+        self.begin()
+        return super().result(timeout)
 
 
 def _shared() -> ThreadPoolExecutor:
@@ -87,9 +118,13 @@ def run(kernel: Callable[..., Any], bounds: Sequence[int], *args: Any) -> None:
     others = [pool.submit(kernel, *args, bounds[k], bounds[k + 1]) for k in range(len(bounds) - 2)]
     try:
         kernel(*args, bounds[-2], bounds[-1])
+        for k, other in enumerate(others):
+            if other.cancel():
+                kernel(*args, bounds[k], bounds[k + 1])
+            else:
+                other.result()
     finally:
-        for other in others:  # memory that a slice still writes mustn't be given back
-            other.result()
+        _end(others)  # memory that a slice still writes mustn't be given back
 
 
 def each(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
@@ -112,11 +147,23 @@ def each(function: Callable[[S], T], items: Sequence[S]) -> list[T]:
 
     others = [_shared().submit(work) for _ in range(min(_threads, len(items)) - 1)]
     failed: list[BaseException] = []
-    for wait in (work, *(other.result for other in others)):
+    for part in (work, *(partial(_finish, other) for other in others)):
         try:
-            wait()
+            part()
         except BaseException as error:  # noqa: BLE001 — raised below
             failed.append(error)
+    _end(others)  # also those from which a Ctrl-C has torn us away
     if failed:
         raise failed[0]
     return results
+
+
+def _finish(other: Future[None]) -> None:
+    """Wait for a thread that takes items; one that hasn't begun isn't needed any more."""
+    if not other.cancel():
+        other.result()
+
+
+def _end(others: list[Future[None]]) -> None:
+    """Wait for all that have begun."""
+    wait([other for other in others if not other.cancel()])
