@@ -691,3 +691,52 @@ def test_examples_are_picked_from_columns_of_codes_by_lists_slices_and_arrays():
     assert codes[2:4].tolist() == [2, 3]
     assert codes[np.array([4, 4])].tolist() == [4, 4]
     assert type(codes[places]) is np.ndarray
+
+
+def test_features_within_a_layer_of_ones_own_are_read_by_their_names():
+    class Tower(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.features = Features({"user": Id(4), "tags": Bag(4), "age": Number()}, output_mode="concat")
+            self.out = keras.layers.Dense(1)
+
+        def call(self, columns):
+            return self.out(self.features(columns))
+
+    tower = Tower()
+    inputs = tower.features.inputs()
+    model = hotrow.keras.Model(inputs, tower(inputs))
+    model.compile("adam", "mse")
+    model.fit({"user": ["ann", "bob"], "tags": [["red"], []], "age": [1.0, 2.0]}, [1.0, 0.0], verbose=0)
+    assert {name: (len(t), t.steps) for name, t in tower.features.tables.items()} == {"user": (2, 1), "tags": (1, 1)}
+
+
+@pytest.mark.filterwarnings("ignore:When providing:UserWarning")  # Keras's, for its names may have no slash
+@pytest.mark.parametrize("name", ["a.b", "a/b", "user id", "🏮", "name", "type", "_x", "1"])
+def test_a_column_may_have_any_name(name, tmp_path):
+    features = Features({name: Id(4), "tags": Bag(4, weights="times")}, output_mode="concat")
+    inputs = features.inputs()
+    model = hotrow.keras.Model(inputs, keras.layers.Dense(1)(features(inputs)))
+    model.compile("adam", "mse")
+    columns = {name: [1, 2], "tags": [[1], []], "times": [[2.0], []]}
+    model.fit(columns, [1.0, 2.0], verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(columns, verbose=0), model.predict(columns, verbose=0))
+
+
+def test_weights_that_are_no_lists_are_refused_as_weights():
+    features = Features({"w": Number(), "tags": Bag(4, weights="w")}, output_mode="concat")
+    with pytest.raises(hotrow.errors.KindError, match="weights must be one number for each id of each bag"):
+        features({"w": [1.0, 2.0], "tags": [[1], [2]]})
+
+
+def test_bags_come_as_a_nested_tensor():
+    torch = pytest.importorskip("torch")
+    features = Features({"tags": Bag(4, "sum")}, output_mode="concat", seed=0)
+    lists = [[1, 2], [], [2**40]]
+    nested = torch.nested.nested_tensor([torch.tensor(bag, dtype=torch.int64) for bag in lists], layout=torch.jagged)
+    ours, theirs = (keras.ops.convert_to_numpy(features({"tags": bags})) for bags in (nested, lists))
+    np.testing.assert_array_equal(ours, theirs)
+    assert not ours[1].any()
+    assert ours[2].any()

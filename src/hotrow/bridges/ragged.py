@@ -19,7 +19,8 @@ def take_apart(bags: Any) -> tuple[Any, np.ndarray]:
     """The values of all bags, one after the other, and offsets int64 (bags + 1,): where each bag begins and ends.
 
     bags: lists of lists, tuples or arrays; an Arrow, pandas or polars column of lists; a matrix (bags, n), whose rows
-    are the bags; a tf.RaggedTensor. Raises KindError for what isn't bags, ArgumentError for a bag that is null.
+    are the bags; a tf.RaggedTensor; a nested tensor of torch's. Raises KindError for what isn't bags, ArgumentError for
+    a bag that is null.
 
     >>> from hotrow.bridges.ragged import take_apart
     >>> take_apart([["red", "small"], [], ["red"]])
@@ -27,6 +28,8 @@ def take_apart(bags: Any) -> tuple[Any, np.ndarray]:
     """
     if hasattr(bags, "row_splits"):  # TensorFlow's
         return bags.flat_values.numpy(), np.asarray(bags.row_splits.numpy(), np.int64)
+    if getattr(bags, "is_nested", False):  # torch's
+        bags = [bag.numpy(force=True) for bag in bags.unbind()]
     if hasattr(bags, "to_arrow") and not hasattr(bags, "iloc"):  # polars'
         bags = bags.to_arrow()
     if hasattr(getattr(bags, "dtype", None), "pyarrow_dtype"):  # pandas' columns of Arrow lists
@@ -76,7 +79,10 @@ def _refuse(bags: np.ndarray) -> Any:
 
 def take_weights(weights: Any, offsets: np.ndarray) -> np.ndarray:
     """The weights of the ids of all bags, float32 (ids,); ArgumentError where they aren't one finite number an id."""
-    values, own = take_apart(weights)
+    try:
+        values, own = take_apart(weights)
+    except (KindError, ArgumentError) as error:
+        raise type(error)(f"weights must be one number for each id of each bag, in lists; {error}") from None
     numbers = np.asarray(values, np.float32).reshape(-1)
     if len(own) != len(offsets) or (own != offsets).any():
         place = "" if len(own) != len(offsets) else f": first in bag {int(np.argmax(own != offsets)) - 1}"

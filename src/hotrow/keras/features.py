@@ -94,7 +94,7 @@ class Features(keras.layers.Layer):
             optimizer=self.optimizer,
             seed=None if self.seed is None else self.seed + place,
             table=own,
-            name=_keras_name(table),
+            name=_keras_name(table).replace(".", "․"),  # torch keeps the dot for paths
         )
 
     @property

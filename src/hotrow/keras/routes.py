@@ -93,12 +93,14 @@ def _visit(node: Any, place: int, tensor: Any, functional: Any, ends: Ends, *, w
         ends.ours.append(operation.name)
         ends.whole += [Reader(operation, operation.name)] if whole else []
     elif isinstance(operation, Features):
-        _visit_features(operation, node, tensor, ends, whole=whole)
+        _visit_features(operation, node, tensor, ends, {n: [operation.reader(n)] for n in operation.features}, whole)
     elif inside is not None and place < len(inside.inputs):
         ends.inner.append((inside, place))
         _walk(inside.inputs[place], inside, ends, whole=whole)
     elif isinstance(operation, keras.layers.Layer) and embeddings(operation):
-        ends.opaque.append(operation.name)
+        named = by_name(operation)
+        if not named or not _visit_features(operation, node, tensor, ends, named, whole):
+            ends.opaque.append(operation.name)
     elif _only_moves(operation) and _is_moved(tensor, node.arguments):
         for output in node.outputs:
             _walk(output, functional, ends, whole=whole and type(operation).__name__ not in _CUTS)
@@ -106,13 +108,15 @@ def _visit(node: Any, place: int, tensor: Any, functional: Any, ends: Ends, *, w
         ends.others.append(operation.name)
 
 
-def _visit_features(layer: Features, node: Any, tensor: Any, ends: Ends, *, whole: bool) -> None:
-    for name, taken in node.arguments.args[0].items():
-        if taken is not tensor or name not in layer.features:
-            continue
-        reader = layer.reader(name)
+def _visit_features(
+    layer: Any, node: Any, tensor: Any, ends: Ends, named: dict[str, list[Reader | None]], whole: bool
+) -> bool:
+    """Whether a layer gets the tensor by the name of a feature, of its own or of one within it."""
+    first = next(iter((*node.arguments.args, *node.arguments.kwargs.values())), None)
+    names = [name for name, taken in first.items() if taken is tensor] if isinstance(first, dict) else []
+    for reader in (reader for name in names for reader in named.get(name, ())):
         if reader is None:
-            ends.others.append(f"{layer.name}[{name!r}]")
+            ends.others.append(f"{layer.name}{names}")
             continue
         if reader.takes_bags and not whole:
             raise ArgumentError(
@@ -121,6 +125,7 @@ def _visit_features(layer: Features, node: Any, tensor: Any, ends: Ends, *, whol
             )
         ends.ours.append(reader.name)
         ends.whole += [reader] if whole and reader not in ends.whole else []
+    return any(name in named for name in names)
 
 
 def _is_moved(tensor: Any, arguments: Any) -> bool:
