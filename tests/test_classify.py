@@ -371,3 +371,172 @@ def test_a_folder_that_holds_something_else_is_not_written_to(capfd, tmp_path):
     assert "something else than a classifier" in capfd.readouterr().err
     assert main(["predict", str(tmp_path), str(tmp_path / "people.csv")]) == 1
     assert "hotrow train FILE --label COLUMN" in capfd.readouterr().err
+
+
+# --- awkward files ---------------------------------------------------------------------------------------------------
+
+
+def made_of(values, *, text=True, name="column", new=None):
+    """What the model gets of a column, told by what is in it; of other values if they are given."""
+    column = values if isinstance(values, pa.Array) else pa.array(values, pa.large_string() if text else None)
+    told = kinds.tell(name, column, text=text)
+    return told, kinds.made(told, column if new is None else new)[name][1].to_pylist()
+
+
+def test_integers_that_csv_has_as_floats_are_ids_without_a_fraction():
+    told, made = made_of(["1.0", "2.0", None] * 20)
+    assert told.kind == "discrete"
+    assert made[:3] == [1, 2, None]
+    assert made_of(["1", "2"] * 20, new=pa.array(["2.0"]))[1] == [2]
+    with pytest.raises(DataError, match="isn't discrete here"):
+        made_of(["1", "2"] * 20, new=pa.array(["2.5"]))
+
+
+def test_digits_that_name_a_thing_stay_as_they_are():
+    assert made_of(["007", "7"] * 20)[1][:2] == ["007", "7"]
+    assert made_of([str(10**20 + i % 9) for i in range(40)])[1][1] == "100000000000000000001"
+    assert made_of(["0.5", "0", "10"] * 20)[0].kind == "number"
+
+
+def test_bools_are_the_same_ids_in_each_kind_of_file():
+    assert made_of([True, False] * 20, text=False, new=pa.array(["True", "FALSE", "true"]))[1] == [
+        "true", "false", "true"
+    ]  # fmt: skip
+    with pytest.raises(DataError, match="it is bool, and was text"):
+        made_of(["True", "False"] * 20, new=pa.array([True]))
+
+
+def test_bags_of_uint64_and_with_nulls_among_their_parts():
+    assert made_of(pa.array([[2**64 - 1], [3]] * 20, pa.list_(pa.uint64())), text=False)[1][0] == [2**64 - 1]
+    assert made_of([["a", None], None, [None], []] * 20, text=False)[1][:4] == [["a"], None, [], []]
+
+
+def test_numbers_are_no_dates():
+    column = pa.array(["2010-12-31T08:26", "2010-12-01T20:00"] * 20)
+    with pytest.raises(DataError, match="expected dates, timestamps or text"):
+        kinds.made(tell(column), pa.array([1, 2]))
+
+
+def labelled(labels, order=None, **columns):
+    count = len(labels)
+    frame = read_frame(pa.table({"x": ["a", "b"] * (count // 2), **columns, "label": labels}), [])
+    told = [kinds.tell(name, frame.columns[name], text=False) for name in frame.columns if name != "label"]
+    return rows.labelled(frame, told, "label", order, 0)
+
+
+def test_rows_to_test_of_a_class_that_no_training_row_has_are_left_out_and_counted():
+    made = labelled(["p", "q"] * 45 + ["new"] * 3 + ["p", "q", "q"] * 2 + ["p"], np.arange(100))
+    assert made.counts["of_no_class"] == 3
+    assert len(made.parts["test"]) == 17
+    assert set(made.parts["test"].labels.to_pylist()) == {"p", "q"}
+    assert any("3 rows left out" in sentence for sentence in made.sentences)
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["a"] * 40, "--label label: .*2 to 1,000 classes; got 1"),
+        ([f"{i // 2}" for i in range(4000)], "got 1,"),
+        ([["a"], ["b"]] * 20, "--label label: expected text.*it is list"),
+        ([0.5, 1.5] * 20, "--label label: .*got"),
+        (["a", "b"] * 16 + ["a"] * 8, "8 rows to test all have the label 'a'"),
+    ],
+)
+def test_labels_that_cannot_be_learned_or_measured_are_refused_before_training(labels, words):
+    with pytest.raises(DataError, match=words):
+        labelled(labels, np.arange(len(labels)))
+
+
+def test_a_number_that_no_training_row_has_is_left_out():
+    late = pa.array([None] * 90 + [0.5, 1.5] * 5)
+    made = labelled(["p", "q"] * 50, np.arange(100), late=late)
+    assert made.out == {"late"}
+    assert set(made.kinds) == {"x"}
+
+
+def test_labels_that_are_lists_and_columns_that_come_twice_are_refused():
+    with pytest.raises(ArgumentError, match=r"text, bool or integers; got \['a'\]"):
+        classes.learn([["a"], ["b"]], 2)
+    with pytest.raises(ArgumentError, match="several columns 'a'"):
+        tidy(pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]))
+
+
+def test_parts_of_a_date_do_not_take_the_place_of_a_column_and_one_column_has_one_role():
+    days = ["2024-01-02", "2024-01-03"] * 20
+    with pytest.raises(DataError, match=r"'d \(month\)'.*--ignore 'd \(month\)'"):
+        labelled(["p", "q"] * 20, d=days, **{"d (month)": ["a", "b"] * 20})
+    with pytest.raises(DataError, match="--label and --time are both column 'a'"):
+        rows.check_roles({"label": "a", "user": "b", "time": "a"})
+
+
+def test_what_is_the_users_stays_theirs_even_where_an_item_has_few_of_them():
+    random = np.random.default_rng(0)
+    users = np.repeat(np.arange(100), 6)
+    items = np.where(random.random(600) < 0.97, users * 5 + random.integers(0, 5, 600), 500)
+    town, price, weather = users % 7, items % 3, random.integers(0, 3, 600)
+    assert not negatives.is_items_own(users, items, town)
+    assert negatives.is_items_own(users, items, price)
+    assert not negatives.is_items_own(users, items, weather)
+
+
+def test_a_dates_parts_are_the_items_own_under_any_name():
+    table = shop()
+    days = [f"2024-01-{1 + item % 28:02d}" for item in table["what"].to_pylist()]
+    frame = read_frame(table.append_column("sold (since)", pa.array(days)), [])
+    told = [kinds.tell(name, frame.columns[name], text=False) for name in ("who", "what", "sold (since)")]
+    told = rows.known_before(told, ("who", "what"), {})
+    told = [kinds.tell(name, frame.columns[name], text=False, forced="discrete") for name in ("who", "what")] + told[2:]
+    part = rows.drawn(frame, told, ("who", "what"), 2, None, 0).parts["train"]
+    days_of = dict(zip(table["what"].to_pylist(), days, strict=True))
+    expected = [float(np.datetime64(days_of[item]).astype(int)) for item in part.columns["what"].to_pylist()]
+    assert part.columns["sold (since) (day)"].to_pylist() == expected
+
+
+def test_columns_of_pandas_and_bools_have_nulls_and_ids():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"s": ["x", np.nan], "t": pandas.array(["p", None], "string"), "b": [True, False]})
+    columns, _ = tidy(frame)
+    made = Inputs.learn(columns, {}).apply(columns)
+    assert [list(made[place]) for place in "012"] == [["x", "\0null"], ["p", "\0null"], ["true", "false"]]
+    for bools in ([True, None], pa.array([True, None])):
+        columns, _ = tidy({"b": bools})
+        assert list(map(str, Inputs.learn(columns, {}).apply(columns)["0"])) == ["true", "\0null"]
+
+
+def test_arrow_columns_of_another_type_than_in_training_are_refused_and_those_of_nulls_are_not():
+    inputs = Inputs.learn(tidy({"n": pa.array([1, 2])})[0], {})
+    with pytest.raises(ArgumentError, match="'n' has ids that are whole numbers, as in training; got string"):
+        inputs.apply({"n": pa.array(["a", None])})
+    assert inputs.apply({"n": pa.nulls(2)})["0"] == [-(2**63)] * 2
+
+
+def test_metrics_refuse_nan_and_take_ties():
+    labels, scores = np.array([0, 1, 1, 0, 1]), np.array([0.5, 0.5, 0.5, 0.2, 0.2])
+    assert metrics.auc(labels, scores) == pytest.approx(theirs.roc_auc_score(labels, scores))
+    for measure in (metrics.auc, metrics.log_loss):
+        with pytest.raises(ArgumentError, match="NaN"):
+            measure(labels, np.where(scores == 0.2, np.nan, scores))
+    with pytest.raises(ArgumentError, match="NaN"):
+        metrics.of_classes(labels, np.full((5, 3), np.nan))
+
+
+def test_a_backend_that_is_none_is_said_in_one_line(tmp_path):
+    (tmp_path / "people.csv").write_text("a,b\nx,y\n")
+    run = "import sys; from hotrow.apps.cli import main; sys.exit(main(['train', 'people.csv', '--label', 'b']))"
+    done = subprocess.run(
+        [sys.executable, "-c", run],
+        cwd=tmp_path,
+        env=os.environ | {"KERAS_BACKEND": "nonsense"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "KERAS_BACKEND is 'nonsense', expected one of jax, torch, tensorflow" in done.stderr
+
+
+def test_inspect_says_what_is_damaged(capfd, tmp_path):
+    classifier_files.save(tmp_path, DESCRIBED, lambda path: path.write_bytes(b"net"))
+    assert main(["inspect", str(tmp_path)]) == 1
+    assert "column 'a' isn't described as a save does" in capfd.readouterr().err

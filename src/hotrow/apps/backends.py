@@ -32,9 +32,16 @@ def choose() -> None:
     """Set KERAS_BACKEND to the first backend that is installed, unless it is set; MissingExtraError if none is."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's notes on this machine; Keras loads it if it can
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads of another pool would wait for hotrow's, and it for them
-    if sys.modules.get("keras") or os.environ.get("KERAS_BACKEND"):
+    if sys.modules.get("keras"):
         return
-    found = next((name for name in ORDER if find_spec(name)), None)
+    asked = os.environ.get("KERAS_BACKEND")
+    if asked and (asked not in ORDER or not find_spec(asked)):
+        there = [name for name in ORDER if find_spec(name)]
+        raise MissingExtraError(
+            f"KERAS_BACKEND is {asked!r}, expected one of {', '.join(ORDER)} that is installed"
+            + (f": KERAS_BACKEND={there[0]}, or unset it" if there else f': pip install "hotrow[{ORDER[0]}]"')
+        )
+    found = asked or next((name for name in ORDER if find_spec(name)), None)
     if found is None or find_spec("keras") is None:
         raise MissingExtraError(
             'a classifier needs Keras 3 and a backend: pip install "hotrow[torch]", "hotrow[jax]" or '

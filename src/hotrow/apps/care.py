@@ -61,7 +61,10 @@ def _say_problems(output: Output, what: list[str], problems: list[str]) -> int:
 
 
 def _inspect_classifier(folder: Path, output: Output) -> None:
+    from hotrow.models.inputs import Inputs
+
     described, net = classifier_files.read(folder)
+    classifier_files.checked(folder / classifier_files.NAME, lambda: Inputs.from_config(described["columns"]))
     report = _report(folder)
     tables: dict[str, Any] = described["notes"].get("tables", {})
     facts: dict[str, Any] = {

@@ -99,6 +99,7 @@ def _read(options: argparse.Namespace, output: Output) -> tuple[Frame, list[Told
         asked = [name for name in roles.values() if name is not None]
         frame = read_frame(options.path, asked, skip_bad_lines=options.skip_bad_lines, progress=progress)
     found = {role: rows_.find(frame, name, role) for role, name in roles.items() if name is not None}
+    rows_.check_roles(found)
     forced = _forced(options, frame, found)
     told = [
         kinds.tell(name, column, text=frame.text, forced=kind, sep=sep)
@@ -117,6 +118,8 @@ def _read(options: argparse.Namespace, output: Output) -> tuple[Frame, list[Told
         own = rows_.items_own(frame, told, pair)
         told = [replace(one, why=f"{one.why}; the item's own") if one.name in own else one for one in told]
         rows = rows_.drawn(frame, told, pair, options.negatives, order, options.seed)
+    later = {"kind": OUT, "why": "no value in any row to train on", "gets": "nothing"}
+    told = [replace(one, **later) if one.name in rows.out else one for one in told]
     _show(output, frame, told, rows, found)
     return frame, told, rows
 

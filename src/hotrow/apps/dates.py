@@ -42,6 +42,8 @@ def micros(column: Array, form: str) -> np.ndarray:
 
 def _read(values: Array, form: str) -> np.ndarray:
     if not is_text(values.type):
+        if not pa.types.is_timestamp(values.type) and not pa.types.is_date(values.type):
+            raise DataError(f"expected dates, timestamps or text, as in training; got {values.type}")
         return times.from_column(values, form)
     if form in {_ISO, TYPED, DAYS}:
         return times.by_iso(values, "of dates")

@@ -21,6 +21,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from hotrow.apps import dates
 from hotrow.apps.arrow import Array, compute, is_text, pa
 from hotrow.errors import DataError
@@ -30,6 +32,7 @@ DISCRETE, BAG, NUMBER, DATE, OUT = "discrete", "bag", "number", "date", "left ou
 _IDS = re.compile(r"(?i:id|ids|code|key|zip|zipcode)|.*[_\- ](?i:id|code|key)|.*[a-z](Id|ID|Code|Key)")
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _CANONICAL = r"^(0|-?[1-9][0-9]{0,17})$"
+_NAMES_A_THING = r"^(0[0-9]+|[0-9]{19,})$"  # 007 and 7 may be two things, and beyond int64 nothing is counted
 _FEW = ((20, 5), (1000, 100))
 """So many whole numbers at most, and so many rows for each on average."""
 _UNIQUE_FROM = 20  # rows; of fewer it says little that each has its own value
@@ -45,7 +48,7 @@ class Told:
     why    in words
     nulls  rows without a value
     gets   in words, what the model gets of it
-    form   "int64", "uint64" or "string" for what ids are; the form of dates; else ""
+    form   "int64", "uint64", "bool" or "string" for what ids are; the form of dates; else ""
     sep    what separates the parts of a bag in text; else ""
     """
 
@@ -115,7 +118,7 @@ class _Column:
         if is_text(self.type):
             return self._tell_text()
         if types.is_boolean(self.type):
-            return self._tell_discrete("values of bool", "string")
+            return self._tell_discrete("values of bool", "bool")
         if types.is_integer(self.type) or types.is_floating(self.type) or types.is_decimal(self.type):
             return self._tell_number(self.there)
         return self.out(f"{self.type} can't be learned from")
@@ -139,16 +142,18 @@ class _Column:
 
     def _are_numbers(self) -> bool:
         if is_text(self.type):
-            return bool(compute.all(compute.match_substring_regex(self.there, _NUMBER)).as_py())
+            return self._all(_NUMBER)
         types = pa.types
         return bool(types.is_integer(self.type) or types.is_floating(self.type) or types.is_decimal(self.type))
 
+    def _all(self, pattern: str) -> bool:
+        return bool(compute.all(compute.match_substring_regex(self.there, pattern)).as_py())
+
     def _form_of_ids(self) -> str:
         if is_text(self.type):
-            whole = self.text and compute.all(compute.match_substring_regex(self.there, _CANONICAL)).as_py()
-            return "int64" if whole else "string"
+            return "int64" if self.text and self._all(_CANONICAL) else "string"
         if pa.types.is_boolean(self.type):
-            return "string"
+            return "bool"
         if pa.types.is_uint64(self.type):
             return "uint64"
         if pa.types.is_integer(self.type) or _are_whole(self.there):
@@ -160,7 +165,7 @@ class _Column:
     def _tell_list(self, words: str) -> Told:
         values = self.type.value_type
         if is_text(values) or pa.types.is_integer(values):
-            form = "string" if is_text(values) else "int64"
+            form = "string" if is_text(values) else "uint64" if pa.types.is_uint64(values) else "int64"
             return self.bag(f"{words} {'strings' if form == 'string' else 'whole numbers'}", form)
         return self.out(f"{self.type} can't be learned from")
 
@@ -174,7 +179,9 @@ class _Column:
 
     def _tell_text(self) -> Told:
         if self.text and self._are_numbers():
-            whole = compute.all(compute.match_substring_regex(self.there, _CANONICAL)).as_py()
+            if compute.any(compute.match_substring_regex(self.there, _NAMES_A_THING)).as_py():
+                return self._tell_discrete("strings of digits", "string")
+            whole = self._all(_CANONICAL)
             return self._tell_number(
                 self.there.cast(pa.int64() if whole else pa.float64()) if whole else _floats(self.there)
             )
@@ -256,8 +263,18 @@ def made(told: Told, column: Array) -> dict[str, tuple[str, Array]]:
 
 def _ids(column: Array, form: str) -> Array:
     if form == "string":
+        if pa.types.is_boolean(column.type):  # true and True would be two ids
+            raise pa.ArrowInvalid("it is bool, and was text")
         return column.cast(pa.large_string())
-    return column.cast(pa.uint64() if form == "uint64" else pa.int64())
+    if form == "bool":
+        return column.cast(pa.bool_()).cast(pa.large_string())
+    kind = pa.uint64() if form == "uint64" else pa.int64()
+    try:
+        return column.cast(kind)
+    except pa.ArrowInvalid:
+        if not is_text(column.type):
+            raise
+        return _floats(column).cast(kind)  # 7.0, as integers are written where others are missing
 
 
 def _bags(column: Array, told: Told) -> Array:
@@ -265,7 +282,20 @@ def _bags(column: Array, told: Told) -> Array:
         pattern = _SEPARATORS.get(told.sep, re.escape(told.sep))
         lists = compute.split_pattern_regex(column.cast(pa.large_string()), pattern)
         return lists.cast(pa.large_list(pa.large_string()))
-    return column.cast(pa.large_list(pa.large_string() if told.form == "string" else pa.int64()))
+    values = {"string": pa.large_string(), "uint64": pa.uint64()}.get(told.form, pa.int64())
+    return _without_null_parts(column.cast(pa.large_list(values)))
+
+
+def _without_null_parts(lists: Array) -> Array:
+    """["a", null] as ["a"]; a null list stays one."""
+    parts = compute.list_flatten(lists)
+    if not parts.null_count:
+        return lists
+    there = parts.is_valid()
+    rows = compute.list_parent_indices(lists).filter(there).to_numpy()
+    ends = np.cumsum(np.bincount(rows, minlength=len(lists)))
+    offsets = pa.array(np.concatenate([[0], ends]), pa.int64())
+    return pa.LargeListArray.from_arrays(offsets, parts.filter(there), mask=lists.is_null())
 
 
 def forced_kinds(asked: Mapping[str, list[str]], names: list[str]) -> dict[str, tuple[str, str]]:

@@ -55,6 +55,22 @@ def belongs_to(items: np.ndarray, values: np.ndarray) -> bool:
     return bool(share > commonest + _ITS_OWN * (1 - commonest))
 
 
+def is_items_own(users: np.ndarray, items: np.ndarray, values: np.ndarray) -> bool:
+    """Whether a column's values belong to the items, and not, where an item has but few users, to those.
+
+    users, items, values  int64 (n,), numbered from 0
+
+    >>> import numpy as np
+    >>> users, items = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 2])
+    >>> is_items_own(users, items, np.array([7, 8, 7, 8])), is_items_own(users, items, np.array([7, 7, 8, 8]))
+    (True, False)
+    """
+    pairs = np.unique(users * (int(items.max()) + 1) + items, return_inverse=True)[1]
+    # a user who has one item again and again has its price each time, which isn't the user's: a pair counts once
+    once = np.unique(pairs * (int(values.max()) + 1) + values, return_index=True)[1]
+    return belongs_to(items, values) and not belongs_to(users[once], values[once])
+
+
 def draw(
     users: np.ndarray, items: np.ndarray, parts: list[np.ndarray], count: int, seed: int
 ) -> tuple[list[Drawn], int]:

@@ -45,8 +45,11 @@ def predict(options: argparse.Namespace, output: Output) -> None:
         )
     else:
         writer = csv.writer(sys.stdout, lineterminator="\n")
+        lines = _lines(model, told, options.path)
+        first = next(lines, None)  # a file that can't be read gets no header
         writer.writerow(header)
-        writer.writerows(_lines(model, told, options.path))
+        writer.writerows([] if first is None else [first])
+        writer.writerows(lines)
 
 
 def open_classifier(path: str | Path) -> Classifier:

@@ -51,9 +51,11 @@ def _values(labels: Any, rows: int) -> list[Any]:
     if len(values) != rows:
         raise ArgumentError(f"expected a label for each row; got {len(values):,} labels and {rows:,} rows")
     values = [int(value) if isinstance(value, float) and value.is_integer() else value for value in values]
-    bad = next((value for value in values if not isinstance(value, (str, bool, int))), values[:0])
-    if not isinstance(bad, list):
-        raise ArgumentError(f"labels must be text, bool or integers; got {bad!r}. Leave out rows without a label")
+    bad = [value for value in values if not isinstance(value, (str, bool, int))][:1]
+    if bad:
+        raise ArgumentError(
+            f"labels must be text, bool or integers; got {bad[0]!r:.80}. Leave out rows without a label"
+        )
     return values
 
 

@@ -50,7 +50,7 @@ class Inputs:
             kind = kinds.get(name) or kind_of(column)
             told[name] = {"kind": kind}
             if kind == "id":
-                told[name]["null"] = _NULLS[_sort_of_ids(column)]
+                told[name]["null"] = _NULLS[_sort_of_ids(_bools_as_text(column))]
             if kind == "number":
                 told[name] |= _learn_number(name, _to_numbers(name, column))
         return cls(told)
@@ -97,7 +97,7 @@ class Inputs:
             elif told["kind"] == "bag":
                 made[self._places[name]] = _without_nulls(column, [])
             else:
-                made[self._places[name]] = _without_nulls(column, told["null"])
+                made[self._places[name]] = _to_ids(name, column, told["null"])
         if numbers:
             made[NUMBERS] = np.stack(numbers, axis=1)
         return made
@@ -116,6 +116,9 @@ def tidy(columns: Any) -> tuple[dict[str, Any], int]:
     if isinstance(columns, Mapping):
         given = dict(cast("Mapping[Any, Any]", columns))
     elif names is not None and not callable(names):
+        twice = [name for name in names if list(names).count(name) > 1]
+        if twice:
+            raise ArgumentError(f"there are several columns {twice[0]!r}; rename all but one of them")
         given = {name: columns[name] for name in names}
     else:
         given = {}
@@ -139,7 +142,11 @@ def _plain(column: Any) -> Any:
         return column.dictionary_decode() if hasattr(column, "dictionary") else column
     if isinstance(column, (list, tuple)):
         return list(cast("list[Any]", column))
-    return np.asarray(column)  # of NumPy, pandas, polars
+    values = np.asarray(column)  # of NumPy, pandas, polars
+    if values.dtype == object and hasattr(column, "isna"):  # pandas has several nulls
+        values = values.copy()
+        values[np.asarray(column.isna())] = None
+    return values
 
 
 def is_arrow(column: Any) -> bool:
@@ -161,9 +168,11 @@ def kind_of(column: Any) -> str:
         return "bag" if "list<" in kind else "number" if kind in {"float", "double", "halffloat"} else "id"
     if isinstance(column, np.ndarray) and column.dtype != object:
         return "number" if column.dtype.kind == "f" else "id"
-    first = next((value for value in column if value is not None), None)
+    first = next((value for value in column if not _is_null(value)), None)
     if isinstance(first, (list, tuple, np.ndarray)):
         return "bag"
+    if isinstance(first, str):  # beside which NaN is a null, as pandas has it
+        return "id"
     return "number" if any(isinstance(value, (float, np.floating)) for value in column) else "id"
 
 
@@ -182,6 +191,27 @@ def _sort_of_ids(column: Any) -> str:
 
 def _is_null(value: Any) -> bool:
     return value is None or (isinstance(value, (float, np.floating)) and bool(np.isnan(value)))
+
+
+def _bools_as_text(column: Any) -> Any:
+    """true and false, as Arrow writes them; other columns as they are."""
+    if is_arrow(column):
+        return column.cast("large_string") if str(column.type) == "bool" else column
+    if isinstance(column, np.ndarray) and column.dtype != object:
+        return np.where(column, "true", "false") if column.dtype == bool else column
+    if any(isinstance(value, (bool, np.bool_)) for value in column):
+        return [str(bool(value)).lower() if isinstance(value, (bool, np.bool_)) else value for value in column]
+    return column
+
+
+def _to_ids(name: str, column: Any, null: Any) -> Any:
+    try:
+        if is_arrow(column) and column.null_count == len(column):
+            return [null] * len(column)
+        return _without_nulls(_bools_as_text(column), null)
+    except (TypeError, ValueError) as error:  # Arrow's, too
+        kind = "text" if isinstance(null, str) else "whole numbers"
+        raise ArgumentError(f"column {name!r} has ids that are {kind}, as in training; got {column.type}") from error
 
 
 def _without_nulls(column: Any, null: Any) -> Any:

@@ -91,6 +91,8 @@ def _labels(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         )
     if not np.isin(given, (0, 1)).all():
         raise ArgumentError("labels must be 0 or 1")
+    if np.isnan(scores).any():
+        raise ArgumentError(f"expected a number for each label; got {int(np.isnan(scores).sum()):,} times NaN")
     return given.astype(bool)
 
 
@@ -130,4 +132,6 @@ def _classes(classes: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
         raise ArgumentError(
             f"classes must be whole numbers from 0 to {shape[1] - 1}, one for each probability of a row"
         )
+    if np.isnan(probabilities).any():
+        raise ArgumentError("a probability is NaN: the training went astray; a smaller learning_rate may keep it")
     return given
