@@ -161,7 +161,7 @@ class Embedding(keras.layers.Layer):
                 "arrives as 256. Expected integers, e.g. ids.astype('int32'); hotrow.keras.Model takes ids as they are"
             )
         rate = float("nan") if self.begin_call(training) is None else self.rate(training)
-        vectors, penalty = bridge.lookup([inputs], [self.hook.value], rate, self._crossing(training, codes))
+        vectors, penalty = bridge.lookup([inputs], [self.hook_value()], rate, self._crossing(training, codes))
         self.add_loss(penalty)  # 0 without a regularizer, and in backward it shows by what the loss is scaled
         return keras.ops.cast(vectors, self.compute_dtype)
 
@@ -171,6 +171,10 @@ class Embedding(keras.layers.Layer):
             sharing.refuse_apart(self)
         following.called(self._stage, self.table, self.hook)
         return following.followed(self._stage, self.name, training)
+
+    def hook_value(self) -> Any:
+        """The hook for a lookup: a constant where nothing is to be trained, or TensorFlow would ask for gradients."""
+        return self.hook.value if self.trainable else keras.ops.stop_gradient(self.hook.value)
 
     def rate(self, training: bool) -> Any:
         """The learning rate of this step, float32 (); NaN where the host knows it."""

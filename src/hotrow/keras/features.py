@@ -186,7 +186,7 @@ class Features(keras.layers.Layer):
             return {}
         layers = [self._embeddings[name] for name in dict.fromkeys(self._table_of[name] for name in columns)]
         rate = _rate(layers, training)
-        hooks = [layer.hook.value for layer in layers]
+        hooks = [layer.hook_value() for layer in layers]
         *arrays, penalty = bridge.lookup(list(columns.values()), hooks, rate, self._crossing(training))
         self.add_loss(penalty)  # 0 without a regularizer, and in backward it shows by what the loss is scaled
         if self.output_mode == "concat":
@@ -203,6 +203,8 @@ class Features(keras.layers.Layer):
         """The calls of the host; the layer holds them, for a graph doesn't."""
         tables = tuple(layer.table for layer in self._embeddings.values())  # a layer may share another's from now on
         if (training, tables) not in self._crossings:
+            for key in [key for key in self._crossings if key[1] != tables]:  # they would hold tables of former days
+                del self._crossings[key]
             ways = (
                 self._embeddings[self._table_of[name]].way(
                     feature.finder(self._embeddings[self._table_of[name]].table), feature.inner
