@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pandas as pd
@@ -740,3 +743,14 @@ def test_bags_come_as_a_nested_tensor():
     np.testing.assert_array_equal(ours, theirs)
     assert not ours[1].any()
     assert ours[2].any()
+
+
+def test_a_table_that_a_layer_has_left_is_let_go():
+    features = Features({"user": Id(4)}, output_mode="concat")
+    features({"user": [1, 2]})
+    left, shared = weakref.ref(features.tables["user"]), hotrow.keras.Embedding(None, 4)
+    features._embeddings["user"].use(shared.table)
+    features({"user": [1, 2]})
+    gc.collect()
+    assert left() is None
+    assert features.tables["user"] is shared.table
