@@ -17,6 +17,7 @@ from sklearn import metrics as theirs
 from hotrow.apps import dates, kinds, negatives, rows
 from hotrow.apps.cli import main
 from hotrow.apps.frame import read_frame
+from hotrow.data import debian_packages
 from hotrow.errors import ArgumentError, CorruptError, DataError
 from hotrow.models import classes, classifier_files, metrics
 from hotrow.models.inputs import Inputs, tidy
@@ -371,6 +372,22 @@ def test_a_folder_that_holds_something_else_is_not_written_to(capfd, tmp_path):
     assert "something else than a classifier" in capfd.readouterr().err
     assert main(["predict", str(tmp_path), str(tmp_path / "people.csv")]) == 1
     assert "hotrow train FILE --label COLUMN" in capfd.readouterr().err
+
+
+# --- a file that ships -----------------------------------------------------------------------------------------------
+
+
+def test_packages_of_debian_are_told_and_split():
+    frame = read_frame(debian_packages(), ["section"])
+    told = [kinds.tell(name, column, text=False) for name, column in frame.columns.items() if name != "section"]
+    assert [(one.name, one.kind) for one in told] == [("package", "left out"), ("depends", "bag"), ("tags", "bag")]
+    made = rows.labelled(frame, told, "section", None, 0)
+    assert [made.kinds, made.out] == [{"depends": "bag", "tags": "bag"}, set()]
+    assert sum(len(part) for part in made.parts.values()) + made.counts["of_no_class"] == frame.rows
+    assert len(set(made.parts["train"].labels.to_pylist())) > 50
+    again = rows.labelled(frame, told, "section", None, 0)
+    assert again.parts["test"].columns["tags"].equals(made.parts["test"].columns["tags"])
+    assert not rows.labelled(frame, told, "section", None, 1).parts["test"].labels.equals(made.parts["test"].labels)
 
 
 # --- awkward files ---------------------------------------------------------------------------------------------------

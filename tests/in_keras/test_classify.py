@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from pyarrow import csv, parquet
 from sklearn.linear_model import LogisticRegression
@@ -19,6 +20,7 @@ from sklearn.preprocessing import OneHotEncoder
 
 import hotrow
 from hotrow.apps.cli import main
+from hotrow.data import debian_packages
 from hotrow.models import Classifier, metrics
 
 pytestmark = pytest.mark.compiled
@@ -81,12 +83,13 @@ def test_lists_and_arrow_give_the_same_and_prediction_makes_no_rows(fitted):
 
 def test_the_same_seed_is_the_same_model_and_another_is_another():
     table = people(300)
+    columns = columns_of(table, ["city"])  # of few columns, which compile in less time
     first, again, other = (
-        Classifier(**SMALL | {"epochs": 1, "seed": seed}).fit(columns_of(table), table["label"]) for seed in (3, 3, 4)
+        Classifier(**SMALL | {"epochs": 1, "seed": seed}).fit(columns, table["label"]) for seed in (3, 3, 4)
     )
-    p = first.predict_proba(columns_of(table))
-    assert p == pytest.approx(again.predict_proba(columns_of(table)), abs=1e-5)
-    assert np.abs(p - other.predict_proba(columns_of(table))).max() > 1e-3
+    p = first.predict_proba(columns)
+    assert p == pytest.approx(again.predict_proba(columns), abs=1e-5)
+    assert np.abs(p - other.predict_proba(columns)).max() > 1e-3
 
 
 def test_labels_of_many_classes():
@@ -96,6 +99,19 @@ def test_labels_of_many_classes():
     assert model.classes == [0, 1, 3]
     assert model.predict_proba(columns_of(table)).shape == (600, 3)
     assert model.evaluate(columns_of(table), labels)["accuracy"] > 0.9
+
+
+def test_the_sections_of_debian_are_told_by_tags_and_dependencies():
+    table = debian_packages()
+    table = table.filter(pc.is_in(table["section"], pa.array(["games", "perl", "python", "fonts"])))
+    rows = np.random.default_rng(0).permutation(len(table))
+    train, test = (table.take(part) for part in (rows[:3000], rows[3000:5000]))
+    model = Classifier(**SMALL | {"epochs": 4}).fit(columns_of(train, ["tags", "depends"]), train["section"])
+    measured = model.evaluate(columns_of(test, ["tags", "depends"]), test["section"])
+    assert model.classes == ["fonts", "games", "perl", "python"]
+    commonest = max(model.classes, key=train["section"].to_pylist().count)
+    assert measured["accuracy"] > 0.2 + np.mean([one == commonest for one in test["section"].to_pylist()])
+    assert "libc6" in model.table("depends").ids().to_pylist()
 
 
 def test_without_hidden_layers_it_is_logistic_regression_as_scikit_learn_has_it():
