@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hotrow.apps.console import Output, printable
 from hotrow.errors import DataError, IdError
+from hotrow.models import classifier_files
 
 if TYPE_CHECKING:
     from hotrow.models.retrieval import Retrieval
@@ -55,6 +56,7 @@ def _table_asked(options: argparse.Namespace) -> tuple[View, str]:
     if options.id is not None:
         from hotrow.store import view
 
+        _check_no_classifier(path)
         return view(path), options.id
     side, text = ("item", options.item) if options.item is not None else ("user", options.user)
     model = open_model(path)
@@ -66,9 +68,18 @@ def open_model(path: str | Path) -> Retrieval:
     from hotrow.models.retrieval import Retrieval
 
     folder = Path(path)
+    _check_no_classifier(folder)
     if not (folder / "model.json").is_file():
         raise DataError(f"{folder} holds no model; `hotrow train FILE --user … --item … --out {folder}` makes one")
     return Retrieval.load(folder)
+
+
+def _check_no_classifier(folder: Path) -> None:
+    if classifier_files.is_classifier(folder):
+        raise DataError(
+            f"{folder} holds a classifier, which has a table for each column of ids: `hotrow lookup {folder} --column "
+            f"COLUMN --id ID`; `hotrow predict {folder} FILE` asks it"
+        )
 
 
 def as_id(text: str, table: View) -> Any:
