@@ -754,3 +754,17 @@ def test_a_table_that_a_layer_has_left_is_let_go():
     gc.collect()
     assert left() is None
     assert features.tables["user"] is shared.table
+
+
+def test_a_subclassed_model_takes_a_frame_with_more_than_it_reads():
+    class Users(hotrow.keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.features = Features({"user": Id(4)}, output_mode="concat", optimizer=hotrow.SGD(0.1))
+
+        def call(self, x):
+            return self.features(x)
+
+    frame = pd.DataFrame({"user": USERS, "when": pd.date_range("2026-01-01", periods=N), "name": ["x"] * N})
+    model = Users()
+    np.testing.assert_array_equal(model.predict(frame, verbose=0), model.features.tables["user"].lookup(USERS))

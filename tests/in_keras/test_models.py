@@ -692,3 +692,10 @@ def test_the_summary_shows_rows_and_memory(kind):
     lines.clear()
     model.summary(print_fn=lambda text, **_: lines.append(text))
     assert "2,003 rows" in "\n".join(lines)
+
+
+def test_a_graph_without_its_tables_is_not_exported(tmp_path):
+    model, _ = nets.vectors("functional")
+    with pytest.raises(ArgumentError, match="a graph that is exported has no tables"):
+        model.export(tmp_path / "graph")
+    assert not list(tmp_path.iterdir())

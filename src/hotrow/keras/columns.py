@@ -137,10 +137,12 @@ class Columns:
 
     def _arrange_named(self, x: Any) -> Leaves:
         """x of a model that is no graph; columns that only weigh bags are none of its inputs."""
-        named, columns = routes.by_name(self.model), forms.columns_of(x)
+        named, columns, framed = routes.by_name(self.model), forms.columns_of(x), not isinstance(x, Mapping)
         if named and columns is not None:
             weights = {reader.form[1] for readers in named.values() for reader in readers if reader}
             x = {name: column for name, column in columns.items() if name in named or name not in weights}
+            if framed:  # a frame may have more than the model reads
+                x = {name: column for name, column in x.items() if name in named or not _is_time(column)}
         leaves = Leaves.spread(x, whole=named)
         for path in leaves.of.keys() - self._kinds.keys():
             if path and path[-1] in named:
@@ -255,6 +257,11 @@ class Columns:
         """KindError where ids come as tensors that the backend has cut."""
         if bridge.refusal() and any(layer.input_dim is None for layer in routes.embeddings(self.model)):
             raise KindError(f"{bridge.refusal()}; expected fit or train_on_batch, which take ids on the host")
+
+
+def _is_time(column: Any) -> bool:
+    """Whether it is of dates or times, which no model reads."""
+    return np.asarray(column).dtype.kind in "mM"
 
 
 def _without(tensor: Any, free: list[bool]) -> Any:

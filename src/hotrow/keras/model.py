@@ -254,6 +254,14 @@ class _TakesIds(_Base):
             )
         super().save(filepath, *args, **kwargs)
 
+    def export(self, *args: Any, **kwargs: Any) -> None:
+        """ArgumentError: rows are on the host, and no part of a graph that runs elsewhere."""
+        raise ArgumentError(
+            "a graph that is exported has no tables, for their rows are outside of it; expected "
+            'model.save("model.keras") and model.predict(ids), or the tables by themselves: layer.table.save(path), and '
+            "hotrow.view(path).lookup(ids)"
+        )
+
     def summary(self, *args: Any, print_fn: Any = None, **kwargs: Any) -> None:
         """As Keras's, and the rows and memory of each table."""
         super().summary(*args, print_fn=print_fn, **kwargs)
