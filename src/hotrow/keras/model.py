@@ -258,7 +258,7 @@ class _TakesIds(_Base):
         """ArgumentError: rows are on the host, and no part of a graph that runs elsewhere."""
         raise ArgumentError(
             "a graph that is exported has no tables, for their rows are outside of it; expected "
-            'model.save("model.keras") and model.predict(ids), or the tables by themselves: layer.table.save(path), and '
+            'model.save("model.keras") and model.predict(ids), or the tables by themselves: layer.table.save(path) and '
             "hotrow.view(path).lookup(ids)"
         )
 
