@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +13,10 @@ from hotrow.kernels import INTERPRETED, threads
 
 # These are run once for each backend of Keras, by `make keras`.
 collect_ignore = [] if os.environ.get("KERAS_BACKEND") else ["in_keras"]
+
+# A shell's background jobs, and what they start, ignore Ctrl-C: there the tests of it would wait for nothing.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _CI = bool(os.environ.get("CI"))
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large] if INTERPRETED else []

@@ -61,7 +61,7 @@ def is_items_own(users: np.ndarray, items: np.ndarray, values: np.ndarray) -> bo
     users, items, values  int64 (n,), numbered from 0
 
     >>> import numpy as np
-    >>> users, items = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 2])
+    >>> users, items = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
     >>> is_items_own(users, items, np.array([7, 8, 7, 8])), is_items_own(users, items, np.array([7, 7, 8, 8]))
     (True, False)
     """
