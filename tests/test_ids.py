@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from naive import fingerprint64
 from strategies import ids_of_one_kind, int64_ids, lists, shaped, text_ids, uint64_ids
 
-from hotrow.errors import ArgumentError, IdError, KindError
+from hotrow.errors import ArgumentError, HotrowError, IdError, KindError
 from hotrow.table.ids import Keys, buffers, restore, to_keys
 
 pd = pytest.importorskip("pandas")
@@ -693,3 +693,23 @@ def test_refusing_warns_of_nothing():
         for ids in bad:
             with pytest.raises(IdError):
                 to_keys(ids, None)
+
+
+@given(ids_of_one_kind(), st.sampled_from([None, "int64", "uint64", "string"]))
+def test_keys_given_again_are_the_same_or_are_refused_as_the_ids_would_be(drawn, kind):
+    ids = drawn[1]
+    keys = to_keys(ids, None)
+    try:
+        expected = to_keys(ids, kind)
+    except HotrowError as error:
+        with pytest.raises(type(error)):
+            to_keys(keys, kind)
+        return
+    again = to_keys(keys, kind)
+    assert (again.kind, again.shape) == (expected.kind, expected.shape)
+    np.testing.assert_array_equal(again.keys, expected.keys)
+    assert plain(again.restored()) == plain(expected.restored()) == ids
+
+
+def plain(ids):
+    return ids.tolist() if isinstance(ids, np.ndarray) else ids.to_pylist()

@@ -10,8 +10,7 @@ never coerced: an id that can't be one is refused with the place where it stands
     NumPy arrays of strings (U, S, StringDType)       NumPy has dropped trailing NULs of U and S before we see them
     floats, scalar or array                           whole, and below 2¹¹, 2²⁴, 2⁵³ for 16, 32, 64 bits
     NumPy arrays of objects                           as the list of them
-    Arrow arrays of integers, floats, strings, UTF-8 binary, and dictionaries of these; what a dictionary
-        holds and no id uses doesn't matter
+    Arrow arrays of integers, floats, strings, UTF-8 binary, and dictionaries, of which what is used counts
     anything with Arrow's C interface, or `__array__` (polars, pandas, torch on the CPU, JAX, TensorFlow)
 
 bytes are UTF-8 and the same id as the str of that text. PyArrow is imported when there are strings or Arrow data.
@@ -56,9 +55,14 @@ class Keys:
     texts: LargeStringArray | None
     at: np.ndarray | None
 
+    def restored(self) -> Any:
+        """The ids again: integers of their shape, or an Arrow array of strings."""
+        texts = self.texts if self.at is None or self.texts is None else self.texts.take(self.at)
+        return restore(self.keys, self.kind).reshape(self.shape) if texts is None else texts
+
 
 def to_keys(ids: Any, kind: str | None) -> Keys:
-    """Convert ids, of a table of this kind or, with None, of the kind that they show.
+    """Convert ids, of a table of this kind or, with None, of the kind that they show; Keys may be given again.
 
     They show "string" if they are str or bytes; "int64" if all of them fit it; else "uint64".
 
@@ -67,12 +71,13 @@ def to_keys(ids: Any, kind: str | None) -> Keys:
     lists. Nothing is converted then.
 
     >>> from hotrow.table.ids import to_keys
-    >>> keys = to_keys([[3, 5]], None)
-    >>> keys.kind, keys.keys.tolist(), keys.shape
-    ('int64', [3, 5], (1, 2))
+    >>> to_keys([[3, 5]], None).shape
+    (1, 2)
     >>> to_keys("cup", None).keys == to_keys([b"cup"], "string").keys
     array([ True])
     """
+    if isinstance(ids, Keys):
+        return ids if not ids.kind or kind in (None, ids.kind) else to_keys(ids.restored(), kind)
     if type(ids) is np.ndarray:
         if ids.dtype is _INT64 and kind in (None, "int64") and ids.size and ids.flags.c_contiguous:
             return Keys("int64", ids.reshape(-1).view(np.uint64), ids.shape, None, None)
@@ -349,8 +354,7 @@ def _one_chunk(array: Any) -> Any:
 
 
 def _widen(values: Any) -> Any:
-    wide = _wide_type(values.type)
-    return values if wide is None else values.cast(wide)
+    return values if (wide := _wide_type(values.type)) is None else values.cast(wide)
 
 
 def _take(values: Any, at: np.ndarray) -> Any:
@@ -368,15 +372,15 @@ def _to_texts(array: Any) -> Any:
         if "UTF8" not in str(error):  # broken offsets: not to be read at all
             raise IdError(f"got a broken Arrow array ({error}); expected one that passes ids.validate()") from error
         raise refusals.bad_text(_to_bytes(array), (len(array),)) from error
-    if not hasattr(texts, "chunks"):
-        return texts
-    return texts.chunk(0) if texts.num_chunks == 1 else texts.combine_chunks()
+    chunks = getattr(texts, "chunks", [texts])
+    return chunks[0] if len(chunks) == 1 else texts.combine_chunks()
 
 
 def _to_bytes(array: Any) -> list[bytes]:
     pa = _pyarrow()
-    chunks = getattr(array, "chunks", [array])
-    return [raw for chunk in chunks for raw in _widen(chunk).view(pa.large_binary()).to_pylist()]
+    return [
+        raw for chunk in getattr(array, "chunks", [array]) for raw in _widen(chunk).view(pa.large_binary()).to_pylist()
+    ]
 
 
 def _list_to_texts(flat: list[Any], shape: Shape, family: str) -> Any:

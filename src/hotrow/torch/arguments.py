@@ -105,6 +105,11 @@ def to_host(ids: Any) -> tuple[Any, Any]:
     return ids.numpy(force=True), None if ids.device.type == "cpu" else ids.device
 
 
+def to_keys(ids: Any, kind: str | None) -> Any:
+    """Ids as keys, which tables take too; a Batch as it is. Raises what ids are refused with."""
+    return ids if isinstance(ids, Batch) else ids_.to_keys(ids, kind)
+
+
 def check_range(ids: Any, count: int, dim: int) -> None:
     """IdError for an id that isn't 0 to count − 1."""
     if isinstance(ids, Batch):

@@ -19,8 +19,8 @@ class Features(torch.nn.ModuleDict):
 
     It takes a dict of columns, ids (batch,) for an Embedding and bags without offsets for an EmbeddingBag, and gives
     float32 (batch, sum of dims), in the order of the modules. One call for all columns costs less than one for each.
-    Raises ArgumentError, with nothing changed, for a column that is missing, of another form or of another length.
-    For ids that a table refuses it raises what the table does, while other tables may have given new ids their row.
+    Raises, with nothing changed, ArgumentError for a column that is missing, of another form or of another length, and
+    for ids that a table refuses what the table raises.
 
     >>> import hotrow
     >>> from hotrow.torch import Embedding, EmbeddingBag, Features

@@ -110,16 +110,17 @@ class Embedding(Module):
         """Check ids now; the function then writes their vectors, on any thread, and gives the Batch for backward."""
         self._check(ids)
         grow, wanted, table = self._is_growing(), self._is_wanted(), self.table
+        keys = arguments.to_keys(ids, table.kind)
 
         def fill(out: np.ndarray) -> Batch | None:
-            if self.padding_idx is None and not isinstance(ids, Batch):
+            if self.padding_idx is None and not isinstance(keys, Batch):
                 if not wanted:
-                    table.lookup(ids, out=out)
+                    table.lookup(keys, out=out)
                     return None
-                found = table.fetch(ids, fetched, out)
+                found = table.fetch(keys, fetched, out)
                 if found is not None:
                     return found[0]
-            batch = table.find(ids, grow=grow, mask=self.padding_idx)
+            batch = table.find(keys, grow=grow, mask=self.padding_idx)
             table.lookup(batch, out=out)
             return batch
 
@@ -212,9 +213,10 @@ class EmbeddingBag(Module):
         flat, ends = (ids, None) if isinstance(ids, Batch) else bags.to_flat(ids, None, self.include_last_offset)
         self._check(flat)
         grow, table = self._is_growing(), self.table
+        keys = arguments.to_keys(flat, table.kind)
 
         def fill(out: np.ndarray) -> Batch:
-            batch = table.find(flat, grow=grow, mask=self.padding_idx)
+            batch = table.find(keys, grow=grow, mask=self.padding_idx)
             if ends is not None:
                 batch, _ = bags.pooled(batch, ends, None, self.mode)
             table.lookup(batch, out=out)
