@@ -354,21 +354,22 @@ def test_no_layers_backward_goes_before_anothers_forward(gate):
     calls = []
 
     class Logged:
-        dim = 2
-
         def __init__(self, name):
             self.name = name
 
+        def shapes(self, ids):
+            return [(*ids[0], 2), ()]
+
         def pull(self, ids, hook):
             calls.append(f"{self.name} forward")
-            return np.ones((*ids.shape, 2), np.float32), np.float32(0)
+            return [np.ones((*ids.shape, 2), np.float32), np.float32(0)]
 
-        def push(self, ids, *_, hook):
+        def push(self, ids, *_, hooks):
             calls.append(f"{self.name} backward")
-            return np.float32(1)
+            return [np.float32(1)]
 
     def loss(hooks):
-        outs = [bridge.lookup(np.arange(4), hooks[i], -1.0, Logged(name)) for i, name in enumerate("AB")]
+        outs = [bridge.lookup([np.arange(4)], [hooks[i]], -1.0, Logged(name)) for i, name in enumerate("AB")]
         total = (2 * outs[0][0]).sum() + (jax.numpy.tanh(outs[1][0]) ** 2).sum() + outs[0][1] + outs[1][1]
         return bridge.after_forward(total) if gate else total
 
