@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 import hotrow
-from benchmarks.fit_child import SPREAD, Clock
+from benchmarks.fit_child import SPREAD, race
 
 BATCH, FEATURES, DIM = 8192, 26, 16
 NAMES = [f"c{i}" for i in range(FEATURES)]
@@ -64,13 +64,7 @@ def main(rows: int, batches: int, rounds: int, peer: str) -> dict[str, list[floa
         sides["keras.layers.Embedding"] = dense(rows), small
     else:
         sides["hotrow.keras.Embedding"] = one(rows), (ids + rows * np.arange(FEATURES)) * SPREAD
-    taken: dict[str, list[float]] = {name: [] for name in sides}
-    for i in range(rounds + 1):  # the first one compiles
-        for name, (model, x) in sides.items():
-            clock = Clock(batches)
-            model.fit(x, y, batch_size=BATCH, epochs=2, shuffle=False, verbose=0, callbacks=[clock])
-            taken[name] += clock.taken if i else []
-    return taken
+    return race(sides, y, batches, rounds)
 
 
 if __name__ == "__main__":

@@ -48,6 +48,17 @@ def model_of(embedding, model_class):
     return model
 
 
+def race(sides, y, batches: int, rounds: int) -> dict[str, list[float]]:
+    """The rounds of models by name, (model, x) each, in turns."""
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for i in range(rounds + 1):  # the first one compiles
+        for name, (model, x) in sides.items():
+            clock = Clock(batches)
+            model.fit(x, y, batch_size=len(y) // batches, epochs=2, shuffle=False, verbose=0, callbacks=[clock])
+            taken[name] += clock.taken if i else []
+    return taken
+
+
 def main(rows: int, batches: int, rounds: int) -> dict[str, list[float]]:
     """The rounds of both sides, in turns; equal after the first epoch, or an error."""
     rng = np.random.default_rng(0)
@@ -68,13 +79,7 @@ def main(rows: int, batches: int, rounds: int) -> dict[str, list[float]]:
         layers[1].set_weights([first])
     (ours, _), (theirs, _) = sides.values()
     ours.layers[-1].set_weights(theirs.layers[-1].get_weights())
-    taken: dict[str, list[float]] = {name: [] for name in sides}
-    for i in range(rounds + 1):  # the first one compiles
-        for name, (model, ids) in sides.items():
-            clock = Clock(batches)
-            model.fit(ids, y, batch_size=BATCH, epochs=2, shuffle=False, verbose=0, callbacks=[clock])
-            taken[name] += clock.taken if i else []
-    return taken
+    return race(sides, y, batches, rounds)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotrow.apps import backends, kinds
+from hotrow.apps import backends, endings, kinds
 from hotrow.apps import rows as rows_
 from hotrow.apps.care import REPORT, show_classifier_metrics
 from hotrow.apps.console import Output, printable
@@ -21,7 +20,6 @@ from hotrow.apps.reading import counted
 from hotrow.apps.rows import Rows
 from hotrow.errors import DataError
 from hotrow.models import classifier_files
-from hotrow.store.files import write_durably
 
 if TYPE_CHECKING:
     from hotrow.models.classify import Classifier
@@ -45,21 +43,13 @@ def train(options: argparse.Namespace, output: Output) -> int:
     interrupted = _fit(model, rows, output, "training")
     seconds = time.perf_counter() - started
     model.notes = {"columns": [one.to_json() for one in told], "label": options.label, "tables": _tables(model)}
-    (folder / REPORT).unlink(missing_ok=True)  # it would be another model's
     if interrupted:
-        model.save(folder)
-        output.say(f"stopped by Ctrl-C after {seconds:.1f} s; the model so far is in {folder}, not measured")
-        return 130
-    model.save(folder)
+        return endings.stopped(model, folder, seconds, output)
+    endings.save(model, folder)
     report = _measure(model, rows, output) | {"rows": rows.counts, "columns": [one.to_json() for one in told]}
     report |= {"classes": model.classes, "backend": backend, "seconds": round(seconds, 3)}
     report |= {"data": ", ".join(frame.sources)}
-    write_durably(folder / REPORT, (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode())
-    show_classifier_metrics(output, report)
-    output.say()
-    output.say(f"trained in {seconds:.1f} s; the model is in {folder}/")
-    output.result(report)
-    return 0
+    return endings.done(report, folder, seconds, output, show_classifier_metrics)
 
 
 def check_usage(options: argparse.Namespace) -> str | None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
+from hotrow.apps import endings
 from hotrow.apps.care import REPORT, show_metrics
 from hotrow.apps.console import Output, printable
 from hotrow.apps.pairs import Dataset, load_pairs
 from hotrow.errors import DataError
 from hotrow.models.retrieval import Retrieval
-from hotrow.store.files import write_durably
 
 
 def train(options: argparse.Namespace, output: Output) -> int:
@@ -27,20 +26,11 @@ def train(options: argparse.Namespace, output: Output) -> int:
     interrupted = _fit(model, data, output)
     seconds = time.perf_counter() - started
     if interrupted:
-        (folder / REPORT).unlink(missing_ok=True)  # it would be another model's
-        model.save(folder)
-        output.say(f"stopped by Ctrl-C after {seconds:.1f} s; the model so far is in {folder}, not measured")
-        return 130
+        return endings.stopped(model, folder, seconds, output)
     report = _measure(model, data, output) | {"rows": _counts(data), "seconds": round(seconds, 3)}
     report["data"] = ", ".join(data.report.sources)
-    (folder / REPORT).unlink(missing_ok=True)
-    model.save(folder)
-    write_durably(folder / REPORT, (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode())
-    show_metrics(output, report)
-    output.say()
-    output.say(f"trained in {seconds:.1f} s; the model is in {folder}/")
-    output.result(report)
-    return 0
+    endings.save(model, folder)
+    return endings.done(report, folder, seconds, output, show_metrics)
 
 
 def _check_out(folder: Path) -> Path:

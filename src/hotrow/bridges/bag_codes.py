@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hotrow.bridges import ragged
-from hotrow.bridges.codes import PAD, Check, Words, decode, encode, held, issue, refuse_stray
+from hotrow.bridges.codes import PAD, Words, decode, encode, held, issue, refuse_stray
 from hotrow.errors import ArgumentError
 from hotrow.table.batch import Bags, Batch
 from hotrow.table.table import Table
@@ -62,19 +62,17 @@ def encode_bags(bags: Any, *, weights: Any = None, mask: Any = None) -> tuple[np
     return np.arange(coded.base, coded.base + len(coded), dtype=np.int32), coded
 
 
-def decode_bags(codes: np.ndarray, table: Table, mode: int, *, grow: bool = False, check: Check | None = None) -> Batch:
+def decode_bags(codes: np.ndarray, table: Table, mode: int, *, grow: bool = False) -> Batch:
     """The Batch of the bags that these codes stand for, int32 (bags,), pooled by `mode`. Else as `decode`."""
     coded, which = _bags_of(codes)
     starts, ends = coded.offsets[which], coded.offsets[which + 1]
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(ends - starts)])
     at = np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], ends - starts)
     weights = np.zeros(0, np.float32) if coded.weights is None else coded.weights[at]
-    return decode(coded.codes[at], table, grow=grow, check=check, bags=Bags(offsets, weights, mode))
+    return decode(coded.codes[at], table, grow=grow, bags=Bags(offsets, weights, mode))
 
 
-def decode_sequences(
-    codes: np.ndarray, table: Table, length: int, *, grow: bool = False, check: Check | None = None
-) -> Batch:
+def decode_sequences(codes: np.ndarray, table: Table, length: int, *, grow: bool = False) -> Batch:
     """The Batch of the last `length` ids of each bag, (bags, length), filled up with padding. Else as `decode`."""
     coded, which = _bags_of(codes)
     ends = coded.offsets[which + 1]
@@ -83,7 +81,7 @@ def decode_sequences(
     isnt_pad = places < lengths[:, None]
     dense = np.full((len(which), length), PAD, np.int32)
     dense[isnt_pad] = coded.codes[((ends - lengths)[:, None] + places)[isnt_pad]]
-    return decode(dense, table, grow=grow, check=check, padded=True)
+    return decode(dense, table, grow=grow, padded=True)
 
 
 def _bags_of(codes: np.ndarray) -> tuple[BagCodes, np.ndarray]:

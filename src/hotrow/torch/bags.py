@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any, cast
 
 import numpy as np
 import torch
 
+from hotrow.bridges.ragged import take_apart
 from hotrow.errors import ArgumentError
 from hotrow.table.batch import POOLINGS, Batch, to_bags
 
@@ -72,7 +72,7 @@ def _from_list(ids: Sequence[Any], offsets: Any, include_last: bool) -> tuple[An
         return ids, _to_ends(offsets, len(ids), include_last)
     _refuse_offsets(offsets)
     lists = [bag.tolist() if isinstance(bag, (np.ndarray, torch.Tensor)) else bag for bag in ids]
-    return list(chain.from_iterable(lists)), np.cumsum([0, *map(len, lists)])
+    return take_apart(lists)
 
 
 def _refuse_offsets(offsets: Any) -> None:

@@ -1,0 +1,37 @@
+"""How `hotrow train` ends, whatever it trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hotrow.apps.care import REPORT
+from hotrow.apps.console import Output
+from hotrow.store.files import write_durably
+
+
+def stopped(model: Any, folder: Path, seconds: float, output: Output) -> int:
+    """Ctrl-C: save the model so far, and return the exit code."""
+    save(model, folder)
+    output.say(f"stopped by Ctrl-C after {seconds:.1f} s; the model so far is in {folder}, not measured")
+    return 130
+
+
+def save(model: Any, folder: Path) -> None:
+    """Save a model; a report that is there would be another model's."""
+    (folder / REPORT).unlink(missing_ok=True)
+    model.save(folder)
+
+
+def done(
+    report: dict[str, Any], folder: Path, seconds: float, output: Output, show: Callable[[Output, dict[str, Any]], None]
+) -> int:
+    """Write the report of a saved model, show it, and return the exit code."""
+    write_durably(folder / REPORT, (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode())
+    show(output, report)
+    output.say()
+    output.say(f"trained in {seconds:.1f} s; the model is in {folder}/")
+    output.result(report)
+    return 0
