@@ -6,7 +6,7 @@ The contract of a kernel:
 - arrays in, arrays out, `out` last; no Python objects, no globals that change, no printing;
 - inputs are contiguous and read-only (`readonly`), for lazy typing would compile a version of each kernel
   for every mix of writable, read-only and strided arrays;
-- a file is closed under calls: Numba's cache doesn't notice a change in another file;
+- a file is closed under calls, but for this one and `simd.py`: Numba's cache doesn't notice a change in another file;
 - hash arithmetic is in explicit `np.uint64`, for uint64 with int64 becomes float64.
 """
 
@@ -31,17 +31,20 @@ INTERPRETED = bool(getattr(config, "DISABLE_JIT", False))
 
 ORDERED = frozenset({"contract", "nsz"})
 """Fast-math flags that keep every sum in its order: a multiply and an add may become one instruction."""
-REORDERED = frozenset({"contract", "nsz", "reassoc"})
-"""As ORDERED, and a reduction may be split into lanes. NaN and infinity are still seen."""
 
 
-def jit(function: F | None = None, /, *, fastmath: frozenset[str] = frozenset()) -> F:
-    """Compile `function` on its first call, release the GIL in it, and keep the machine code on disk if we can."""
+def jit(function: F | None = None, /, *, fastmath: frozenset[str] = frozenset(), inline: bool = False) -> F:
+    """Compile `function` on its first call, release the GIL in it, and keep the machine code on disk if we can.
+
+    inline: it becomes part of whoever calls it, so that what is known there, such as a literal length, is known in it.
+    """
     if function is None:
-        return cast("F", functools.partial(jit, fastmath=fastmath))
+        return cast("F", functools.partial(jit, fastmath=fastmath, inline=inline))
     if INTERPRETED:
         return cast("F", _wrapping(function))
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath) or False}
+    if inline:
+        options["forceinline"] = True
     try:
         return cast("F", njit(cache=True, **options)(function))
     except RuntimeError:  # numba#4032: no folder where a cache could be written
@@ -86,6 +89,18 @@ def _prefetch(typing_context: Any, array: Any, i: Any) -> Any:
 
 prefetch: Any = _nothing_ahead if INTERPRETED else _prefetch
 """prefetch(array, i): ask the cache for `array[i]` and go on. i may lie past the end, for nothing is read."""
+
+LINE = 16
+"""Floats in a cache line."""
+
+
+@jit
+def approach(data, at, n):
+    """Ask the cache for every line of data[at : at + n], flat float32."""
+    if INTERPRETED:
+        return
+    for line in range(at // LINE, (at + n + LINE - 1) // LINE):
+        prefetch(data, line * LINE)
 
 
 def lines(matrix: np.ndarray) -> tuple[np.ndarray, int]:

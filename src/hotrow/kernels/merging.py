@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from hotrow.kernels import ORDERED, jit, prefetch
+from hotrow.kernels import ORDERED, approach, jit
+from hotrow.kernels.simd import add, copy
 
 AHEAD = 12  # gradients between asking for one and adding it
-LINE = 16  # floats in a cache line
 
 
 @jit
@@ -73,26 +73,20 @@ def group(inverse, starts, items):
 
 
 @jit(fastmath=ORDERED)
-def total(gradients, apart, starts, items, out, start, stop):
-    """Sum the gradients of each distinct id, in batch order: n of them → out float32 (m, dim).
+def total(gradients, apart, starts, items, out, dim, start, stop):
+    """Sum the gradients of each distinct id, in batch order.
 
-    gradients float32 (flat), that of id i at gradients[i · apart : i · apart + dim].
+    gradients float32 (flat), that of id i at gradients[i * apart : i * apart + dim] → out float32 (flat), the sum of u at
+    out[u * dim : (u + 1) * dim].
 
     starts [0, 2, 3]    items [0, 2, 1]    gradients [a, b, c]  →  [a + c, b]
     """
-    dim = out.shape[1]
     end = starts[stop]
     for u in range(start, stop):
-        o = out[u]
         for s in range(starts[u], starts[u + 1]):
             if s + AHEAD < end:
-                for c in range(0, dim, LINE):
-                    prefetch(gradients, np.int64(items[s + AHEAD]) * apart + c)
-            at = np.int64(items[s]) * apart
-            g = gradients[at : at + dim]
+                approach(gradients, np.int64(items[s + AHEAD]) * apart, dim)
             if s == starts[u]:
-                for j in range(dim):
-                    o[j] = g[j]
+                copy(gradients, np.int64(items[s]) * apart, out, u * dim, dim)
             else:
-                for j in range(dim):
-                    o[j] += g[j]
+                add(gradients, np.int64(items[s]) * apart, out, u * dim, dim)

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 
-from hotrow.kernels import ORDERED, jit, prefetch
+from hotrow.kernels import ORDERED, approach, jit
+from hotrow.kernels.simd import add_scaled, copy
 
 SUM, MEAN, SQRTN, MAX = 0, 1, 2, 3
 AHEAD = 12  # rows between asking for one and reading it
-LINE = 16  # floats in a cache line
 
 
 @jit
@@ -23,18 +23,13 @@ def gather(data, stride, dim, rows, inverse, out, apart, start, stop):
         front = max(front, np.int64(inverse[i]) + 1)
     for i in range(start, stop):
         while front < min(inverse[i] + AHEAD, len(rows)):
-            ahead = np.int64(rows[front]) * stride
-            for c in range(0, dim, LINE):
-                prefetch(data, ahead + c)
+            approach(data, np.int64(rows[front]) * stride, dim)
             front += 1
-        o = out[i * apart : i * apart + dim]
         row = np.int64(rows[inverse[i]])
         if row < 0:
-            o[:] = np.float32(0)
+            out[i * apart : i * apart + dim] = np.float32(0)
         else:
-            w = data[row * stride : row * stride + dim]
-            for j in range(dim):
-                o[j] = w[j]
+            copy(data, row * stride, out, i * apart, dim)
 
 
 @jit
@@ -90,14 +85,9 @@ def pool(data, stride, dim, rows, inverse, offsets, weights, mode, out, apart, w
             continue
         for i in range(begin, end):
             if i + AHEAD < offsets[stop]:
-                ahead = np.int64(rows[inverse[i + AHEAD]]) * stride
-                for c in range(0, dim, LINE):
-                    prefetch(data, ahead + c)
-            at = np.int64(rows[inverse[i]]) * stride
-            w = data[at : at + dim]
+                approach(data, np.int64(rows[inverse[i + AHEAD]]) * stride, dim)
             scale = (weights[i] if len(weights) > 0 else np.float32(1)) / divisor
-            for j in range(dim):
-                o[j] += scale * w[j]
+            add_scaled(data, np.int64(rows[inverse[i]]) * stride, scale, out, bag * apart, dim)
 
 
 @jit

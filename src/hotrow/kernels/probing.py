@@ -10,13 +10,13 @@ to the next one. At most four fifths of all cells are in use, so a look-up waits
 
 import numpy as np
 
-from hotrow.kernels import jit, prefetch
+from hotrow.kernels import approach, jit, prefetch
+from hotrow.kernels.simd import copy
 
 CELLS = 5  # in a bucket
 WORDS = 8  # of a bucket
 AHEAD = 24  # keys between asking for a bucket and reading it
 HALFWAY = 10  # keys between asking for a row and copying it
-LINE = 16  # floats in a cache line
 
 
 @jit
@@ -87,18 +87,14 @@ def fetch(cells, n_rows, keys, data, stride, dim, rows, out, apart, start, stop)
             row = probe(cells, numbers, mask, keys[i + HALFWAY], n_rows)
             rows[i + HALFWAY] = row
             if row >= 0:
-                for c in range(0, dim, LINE):
-                    prefetch(data, row * stride + c)
+                approach(data, row * stride, dim)
         if i < start:
             continue
         row = np.int64(rows[i])
-        o = out[i * apart : i * apart + dim]
         if row < 0:
-            o[:] = np.float32(0)
+            out[i * apart : i * apart + dim] = np.float32(0)
         else:
-            w = data[row * stride : row * stride + dim]
-            for j in range(dim):
-                o[j] = w[j]
+            copy(data, row * stride, out, i * apart, dim)
 
 
 @jit

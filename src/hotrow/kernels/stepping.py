@@ -5,50 +5,65 @@ Every kernel has the same face:
     step(data, stride, dim, rows, starts, items, gradients, numbers, start, stop)
 
 data float32 (flat): row r is data[r · stride : (r + 1) · stride], its weights first, then its slots. rows int32 (m,)
-are distinct; a row of −1 is skipped. Row u's gradients are gradients[items[starts[u]:starts[u + 1]]], summed in that
-order, so the result doesn't depend on how u is cut into slices. numbers float32: the decay first, the part of the
-weights that goes before the step (Loshchilov and Hutter 2019), then the optimizer's own, see each kernel.
+are distinct; a row of −1 is skipped. Row u's gradients are those of the ids items[starts[u]:starts[u + 1]], summed in
+that order, so the result doesn't depend on how u is cut into slices; gradients float32 (flat), that of id i at
+gradients[i · dim]. numbers float32: the decay first, the part of the weights that goes before the step (Loshchilov and
+Hutter 2019), then the optimizer's own, see each kernel.
+
+A kernel goes from row to row; its `…_block` has the formula, for a block of a row (see `simd.py`): n numbers of it from
+j on, the row being at `at` in data, and its summed gradient in g.
 
 Only the batch's rows move ("lazy"). A slot that an option asks for lies behind the others, and is only touched then.
-NaN in a gradient is NaN in the weights: max(a, b) and min(a, b) are a unless b is more or less, so NaN stands first.
+NaN in a gradient is NaN in the weights.
 """
 
 import numpy as np
 
-from hotrow.kernels import ORDERED, REORDERED, jit, prefetch
+from hotrow.kernels import LINE, ORDERED, approach, jit
+from hotrow.kernels.simd import REST, WHOLE, WIDTH, add, copy, load, root, splat, store, sum_of, where_more
 
-AHEAD = 6  # rows between asking for one and stepping it
-LINE = 16  # floats in a cache line
-
-
-@jit(fastmath=ORDERED)
-def merge(gradients, items, begin, end, total):
-    """Sum the gradients of one row, in batch order."""
-    g = gradients[items[begin]]
-    for j in range(len(total)):
-        total[j] = g[j]
-    for s in range(begin + 1, end):
-        if s + AHEAD < end:
-            prefetch(gradients, np.int64(items[s + AHEAD]) * len(total))
-        g = gradients[items[s]]
-        for j in range(len(total)):
-            total[j] += g[j]
+NEAR = 24  # cache lines of rows between asking for one and stepping it
+AHEAD = 8  # gradients between asking for one and adding it
 
 
-@jit
-def approach(data, stride, rows, u, stop):
-    """Ask the cache for the row that comes up AHEAD of u."""
-    if u + AHEAD < stop:
-        at = np.int64(rows[u + AHEAD]) * stride
-        for c in range(0, stride, LINE):
-            prefetch(data, at + c)
+@jit(inline=True)
+def ahead_of(stride):
+    """How many rows ahead to ask for one."""
+    return max(2, NEAR // ((stride + LINE - 1) // LINE))
 
 
-@jit(fastmath=ORDERED)
-def fade(w, decay):
-    """w −= decay · w."""
-    for j in range(len(w)):
-        w[j] -= decay * w[j]
+@jit(inline=True)
+def come(data, stride, rows, u, ahead, stop):
+    """Ask the cache for the row that comes up."""
+    if u + ahead < stop:
+        approach(data, np.int64(rows[u + ahead]) * stride, stride)
+
+
+@jit(inline=True)
+def merge(gradients, dim, items, begin, end, last, total):
+    """Sum the gradients of one row, in batch order. last: where the items of this slice end."""
+    for s in range(begin, end):
+        if s + AHEAD < last:
+            approach(gradients, np.int64(items[s + AHEAD]) * dim, dim)
+        if s == begin:
+            copy(gradients, np.int64(items[s]) * dim, total, 0, dim)
+        else:
+            add(gradients, np.int64(items[s]) * dim, total, 0, dim)
+
+
+@jit(fastmath=ORDERED, inline=True)
+def sgd_block(data, at, dim, j, n, g, decay, lr, mu, nesterov, after):
+    w = load(data, at + j, n)
+    w = w - decay * w
+    if mu == 0:
+        store(data, at + j, n, w - splat(lr) * load(g, j, n))
+        return
+    pull = splat(lr) * load(g, j, n)
+    speed = splat(mu) * load(data, at + dim + j, n) - pull
+    store(data, at + dim + j, n, speed)
+    if nesterov > 0:
+        speed = splat(mu) * speed - pull
+    store(data, at + j, n, w + splat(after) * speed)
 
 
 @jit(fastmath=ORDERED)
@@ -58,73 +73,92 @@ def sgd(data, stride, dim, rows, starts, items, gradients, numbers, start, stop)
     With μ > 0: m ← μ · m − lr · g, w += after · m, or w += after · (μ · m − lr · g) if nesterov. Slots: m (dim).
     Polyak 1964, Sutskever et al. 2013. after is 1, or the learning rate, and lr 1, where m gathers gradients.
     """
-    decay, lr, mu, nesterov, after = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
-    total = np.empty(dim, np.float32)
+    decay, lr, mu, nesterov, after = splat(numbers[0]), numbers[1], numbers[2], numbers[3], numbers[4]
+    g, whole, rest, ahead = np.empty(dim, np.float32), dim & WHOLE, dim & REST, ahead_of(stride)
     for u in range(start, stop):
-        approach(data, stride, rows, u, stop)
+        come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, items, starts[u], starts[u + 1], total)
+        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
         at = np.int64(rows[u]) * stride
-        w = data[at : at + dim]
-        if decay > 0:
-            fade(w, decay)
-        if mu == 0:
-            for j in range(dim):
-                w[j] -= lr * total[j]
-            continue
-        m = data[at + dim : at + 2 * dim]
-        for j in range(dim):
-            pull = lr * total[j]
-            speed = mu * m[j] - pull
-            m[j] = speed
-            w[j] += after * (mu * speed - pull if nesterov > 0 else speed)
+        for j in range(0, whole, WIDTH):
+            sgd_block(data, at, dim, j, WIDTH, g, decay, lr, mu, nesterov, after)
+        if rest:
+            sgd_block(data, at, dim, whole, rest, g, decay, lr, mu, nesterov, after)
+
+
+@jit(fastmath=ORDERED, inline=True)
+def adagrad_block(data, at, dim, j, n, g, decay, lr, epsilon, inside):
+    w, pull = load(data, at + j, n), load(g, j, n)
+    a = load(data, at + dim + j, n) + pull * pull
+    store(data, at + dim + j, n, a)
+    store(data, at + j, n, w - decay * w - lr * pull / (root(a + inside) + epsilon))
 
 
 @jit(fastmath=ORDERED)
 def adagrad(data, stride, dim, rows, starts, items, gradients, numbers, start, stop):
     """a += g², w −= lr · g / (√(a + δ) + ε). numbers: decay, lr, ε, δ. Slots: a (dim). Duchi, Hazan, Singer 2011."""
-    decay, lr, epsilon, inside = numbers[0], numbers[1], numbers[2], numbers[3]
-    total = np.empty(dim, np.float32)
+    decay, lr, epsilon, inside = splat(numbers[0]), splat(numbers[1]), splat(numbers[2]), splat(numbers[3])
+    g, whole, rest, ahead = np.empty(dim, np.float32), dim & WHOLE, dim & REST, ahead_of(stride)
     for u in range(start, stop):
-        approach(data, stride, rows, u, stop)
+        come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, items, starts[u], starts[u + 1], total)
+        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
         at = np.int64(rows[u]) * stride
-        w = data[at : at + dim]
-        if decay > 0:
-            fade(w, decay)
-        a = data[at + dim : at + 2 * dim]
-        for j in range(dim):
-            g = total[j]
-            sum_ = a[j] + g * g
-            a[j] = sum_
-            w[j] -= lr * g / (np.sqrt(sum_ + inside) + epsilon)
+        for j in range(0, whole, WIDTH):
+            adagrad_block(data, at, dim, j, WIDTH, g, decay, lr, epsilon, inside)
+        if rest:
+            adagrad_block(data, at, dim, whole, rest, g, decay, lr, epsilon, inside)
 
 
-@jit(fastmath=REORDERED)
+@jit(fastmath=ORDERED, inline=True)
+def pull_block(data, at, j, n, g, decay, rate):
+    w = load(data, at + j, n)
+    store(data, at + j, n, w - decay * w - rate * load(g, j, n))
+
+
+@jit(fastmath=ORDERED)
 def rowwise_adagrad(data, stride, dim, rows, starts, items, gradients, numbers, start, stop):
     """a += mean(g²), w −= lr · g / (√(a + δ) + ε). numbers: decay, lr, ε, δ. Slots: a (1): one a row, as FBGEMM's."""
-    decay, lr, epsilon, inside = numbers[0], numbers[1], numbers[2], numbers[3]
-    total = np.empty(dim, np.float32)
+    decay, lr, epsilon, inside = splat(numbers[0]), numbers[1], numbers[2], numbers[3]
+    g, whole, rest, ahead = np.empty(dim, np.float32), dim & WHOLE, dim & REST, ahead_of(stride)
     for u in range(start, stop):
-        approach(data, stride, rows, u, stop)
+        come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, items, starts[u], starts[u + 1], total)
+        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
+        squares = splat(np.float32(0))
+        for j in range(0, whole, WIDTH):
+            squares = squares + load(g, j, WIDTH) * load(g, j, WIDTH)
+        if rest:
+            squares = squares + load(g, whole, rest) * load(g, whole, rest)
         at = np.int64(rows[u]) * stride
-        squares = np.float32(0)
-        for j in range(dim):
-            squares += total[j] * total[j]
-        w = data[at : at + dim]
-        if decay > 0:
-            fade(w, decay)
-        a = data[at + dim] + squares / np.float32(dim)
+        a = data[at + dim] + sum_of(squares) / np.float32(dim)
         data[at + dim] = a
-        rate = lr / (np.sqrt(a + inside) + epsilon)
-        for j in range(dim):
-            w[j] -= rate * total[j]
+        rate = splat(lr / (np.sqrt(a + inside) + epsilon))
+        for j in range(0, whole, WIDTH):
+            pull_block(data, at, j, WIDTH, g, decay, rate)
+        if rest:
+            pull_block(data, at, whole, rest, g, decay, rate)
+
+
+@jit(fastmath=ORDERED, inline=True)
+def rmsprop_block(data, at, dim, end, j, n, g, decay, lr, rho, rest_of, epsilon, inside, centered, mu, after):
+    w, pull = load(data, at + j, n), load(g, j, n)
+    spread = rho * load(data, at + dim + j, n) + rest_of * pull * pull
+    store(data, at + dim + j, n, spread)
+    if centered > 0:
+        mean = rho * load(data, at + 2 * dim + j, n) + rest_of * pull
+        store(data, at + 2 * dim + j, n, mean)
+        variance, zero = spread - mean * mean, splat(np.float32(0))
+        spread = where_more(zero, variance, zero, variance)
+    pull = lr * pull / (root(spread + inside) + epsilon)
+    if mu > 0:
+        pull = pull + splat(mu) * load(data, end - dim + j, n)
+        store(data, end - dim + j, n, pull)
+        pull = splat(after) * pull
+    store(data, at + j, n, w - decay * w - pull)
 
 
 @jit(fastmath=ORDERED)
@@ -135,40 +169,34 @@ def rmsprop(data, stride, dim, rows, starts, items, gradients, numbers, start, s
     variance isn't. μ > 0: m ← μ · m + what would be taken from w, w −= m. Slots: c (dim) and m (dim), if asked for.
     numbers: decay, lr, ρ, 1 − ρ, ε, δ, centered, μ, after; w −= after · m, see `sgd`.
     """
-    decay, lr, rho, rest, epsilon, inside = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
-    centered, mu, after = numbers[6] > 0, numbers[7], numbers[8]
-    total, spread = np.empty(dim, np.float32), np.empty(dim, np.float32)
+    decay, lr, rho, rest_of = splat(numbers[0]), splat(numbers[1]), splat(numbers[2]), splat(numbers[3])
+    epsilon, inside, centered, mu, after = splat(numbers[4]), splat(numbers[5]), numbers[6], numbers[7], numbers[8]
+    g, whole, rest, ahead = np.empty(dim, np.float32), dim & WHOLE, dim & REST, ahead_of(stride)
     for u in range(start, stop):
-        approach(data, stride, rows, u, stop)
+        come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, items, starts[u], starts[u + 1], total)
+        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
         at = np.int64(rows[u]) * stride
-        w = data[at : at + dim]
-        if decay > 0:
-            fade(w, decay)
-        v = data[at + dim : at + 2 * dim]
-        for j in range(dim):
-            square = rho * v[j] + rest * total[j] * total[j]
-            v[j] = square
-            spread[j] = square
-        if centered:
-            c = data[at + 2 * dim : at + 3 * dim]
-            for j in range(dim):
-                mean = rho * c[j] + rest * total[j]
-                c[j] = mean
-                variance = spread[j] - mean * mean
-                spread[j] = np.float32(0) if variance < 0 else variance
-        for j in range(dim):
-            total[j] = lr * total[j] / (np.sqrt(spread[j] + inside) + epsilon)
-        if mu > 0:
-            m = data[at + stride - dim : at + stride]
-            for j in range(dim):
-                total[j] += mu * m[j]
-                m[j] = total[j]
-                total[j] *= after
-        for j in range(dim):
-            w[j] -= total[j]
+        end = at + stride
+        for j in range(0, whole, WIDTH):
+            rmsprop_block(
+                data, at, dim, end, j, WIDTH, g, decay, lr, rho, rest_of, epsilon, inside, centered, mu, after
+            )
+        if rest:
+            rmsprop_block(
+                data, at, dim, end, whole, rest, g, decay, lr, rho, rest_of, epsilon, inside, centered, mu, after
+            )
+
+
+@jit(fastmath=ORDERED, inline=True)
+def adadelta_block(data, at, dim, j, n, g, decay, lr, rho, rest_of, epsilon):
+    w, pull, d = load(data, at + j, n), load(g, j, n), load(data, at + 2 * dim + j, n)
+    square = rho * load(data, at + dim + j, n) + rest_of * pull * pull
+    delta = root(d + epsilon) * pull / root(square + epsilon)
+    store(data, at + dim + j, n, square)
+    store(data, at + 2 * dim + j, n, rho * d + rest_of * delta * delta)
+    store(data, at + j, n, w - decay * w - lr * delta)
 
 
 @jit(fastmath=ORDERED)
@@ -177,26 +205,33 @@ def adadelta(data, stride, dim, rows, starts, items, gradients, numbers, start, 
 
     numbers: decay, lr, ρ, 1 − ρ, ε. Slots: v (dim), d (dim).
     """
-    decay, lr, rho, rest, epsilon = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4]
-    total = np.empty(dim, np.float32)
+    decay, lr, rho, rest_of = splat(numbers[0]), splat(numbers[1]), splat(numbers[2]), splat(numbers[3])
+    epsilon = splat(numbers[4])
+    g, whole, rest, ahead = np.empty(dim, np.float32), dim & WHOLE, dim & REST, ahead_of(stride)
     for u in range(start, stop):
-        approach(data, stride, rows, u, stop)
+        come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, items, starts[u], starts[u + 1], total)
+        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
         at = np.int64(rows[u]) * stride
-        w = data[at : at + dim]
-        if decay > 0:
-            fade(w, decay)
-        v = data[at + dim : at + 2 * dim]
-        d = data[at + 2 * dim : at + 3 * dim]
-        for j in range(dim):
-            g = total[j]
-            square = rho * v[j] + rest * g * g
-            delta = np.sqrt(d[j] + epsilon) * g / np.sqrt(square + epsilon)
-            v[j] = square
-            d[j] = rho * d[j] + rest * delta * delta
-            w[j] -= lr * delta
+        for j in range(0, whole, WIDTH):
+            adadelta_block(data, at, dim, j, WIDTH, g, decay, lr, rho, rest_of, epsilon)
+        if rest:
+            adadelta_block(data, at, dim, whole, rest, g, decay, lr, rho, rest_of, epsilon)
+
+
+@jit(fastmath=ORDERED, inline=True)
+def adam_block(data, at, dim, j, n, g, decay, lr, b1, c1, b2, c2, epsilon, amsgrad):
+    w, pull = load(data, at + j, n), load(g, j, n)
+    mean = b1 * load(data, at + dim + j, n) + c1 * pull
+    square = b2 * load(data, at + 2 * dim + j, n) + c2 * pull * pull
+    store(data, at + dim + j, n, mean)
+    store(data, at + 2 * dim + j, n, square)
+    if amsgrad > 0:
+        most = load(data, at + 3 * dim + j, n)
+        square = where_more(most, square, most, square)
+        store(data, at + 3 * dim + j, n, square)
+    store(data, at + j, n, w - decay * w - lr * mean / (root(square) + epsilon))
 
 
 @jit(fastmath=ORDERED)
@@ -206,41 +241,30 @@ def adam(data, stride, dim, rows, starts, items, gradients, numbers, start, stop
     numbers: decay, lr' (the learning rate times √(1 − β2ᵗ) / (1 − β1ᵗ)), β1, 1 − β1, β2, 1 − β2, ε, amsgrad: then
     there is a slot h (dim), h ← max(h, v), and h in place of v (Reddi, Kale, Kumar 2018). Lazy as torch's SparseAdam.
     """
-    decay, lr, b1, c1, b2, c2, epsilon = (
-        numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],
-    )  # fmt: skip
-    amsgrad = numbers[7] > 0
-    total = np.empty(dim, np.float32)
+    decay, lr, b1, c1 = splat(numbers[0]), splat(numbers[1]), splat(numbers[2]), splat(numbers[3])
+    b2, c2, epsilon, amsgrad = splat(numbers[4]), splat(numbers[5]), splat(numbers[6]), numbers[7]
+    g, whole, rest, ahead = np.empty(dim, np.float32), dim & WHOLE, dim & REST, ahead_of(stride)
     for u in range(start, stop):
-        approach(data, stride, rows, u, stop)
+        come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, items, starts[u], starts[u + 1], total)
+        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
         at = np.int64(rows[u]) * stride
-        w = data[at : at + dim]
-        if decay > 0:
-            fade(w, decay)
-        m = data[at + dim : at + 2 * dim]
-        v = data[at + 2 * dim : at + 3 * dim]
-        if not amsgrad:
-            for j in range(dim):
-                g = total[j]
-                mean = b1 * m[j] + c1 * g
-                square = b2 * v[j] + c2 * g * g
-                m[j] = mean
-                v[j] = square
-                w[j] -= lr * mean / (np.sqrt(square) + epsilon)
-            continue
-        h = data[at + 3 * dim : at + 4 * dim]
-        for j in range(dim):
-            g = total[j]
-            mean = b1 * m[j] + c1 * g
-            square = b2 * v[j] + c2 * g * g
-            most = max(square, h[j])
-            m[j] = mean
-            v[j] = square
-            h[j] = most
-            w[j] -= lr * mean / (np.sqrt(most) + epsilon)
+        for j in range(0, whole, WIDTH):
+            adam_block(data, at, dim, j, WIDTH, g, decay, lr, b1, c1, b2, c2, epsilon, amsgrad)
+        if rest:
+            adam_block(data, at, dim, whole, rest, g, decay, lr, b1, c1, b2, c2, epsilon, amsgrad)
+
+
+@jit(fastmath=ORDERED, inline=True)
+def adamax_block(data, at, dim, j, n, g, decay, lr, b1, c1, b2, epsilon):
+    w, pull, zero = load(data, at + j, n), load(g, j, n), splat(np.float32(0))
+    mean = b1 * load(data, at + dim + j, n) + c1 * pull
+    size, norm = where_more(zero, pull, zero - pull, pull), b2 * load(data, at + 2 * dim + j, n)
+    norm = where_more(norm, size, norm, size)
+    store(data, at + dim + j, n, mean)
+    store(data, at + 2 * dim + j, n, norm)
+    store(data, at + j, n, w - decay * w - lr * mean / (norm + epsilon))
 
 
 @jit(fastmath=ORDERED)
@@ -249,26 +273,29 @@ def adamax(data, stride, dim, rows, starts, items, gradients, numbers, start, st
 
     numbers: decay, lr' (the learning rate over 1 − β1ᵗ), β1, 1 − β1, β2, ε.
     """
-    decay, lr, b1, c1, b2, epsilon = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
-    total = np.empty(dim, np.float32)
+    decay, lr, b1, c1 = splat(numbers[0]), splat(numbers[1]), splat(numbers[2]), splat(numbers[3])
+    b2, epsilon = splat(numbers[4]), splat(numbers[5])
+    g, whole, rest, ahead = np.empty(dim, np.float32), dim & WHOLE, dim & REST, ahead_of(stride)
     for u in range(start, stop):
-        approach(data, stride, rows, u, stop)
+        come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, items, starts[u], starts[u + 1], total)
+        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
         at = np.int64(rows[u]) * stride
-        w = data[at : at + dim]
-        if decay > 0:
-            fade(w, decay)
-        m = data[at + dim : at + 2 * dim]
-        n = data[at + 2 * dim : at + 3 * dim]
-        for j in range(dim):
-            g = total[j]
-            mean = b1 * m[j] + c1 * g
-            norm = max(abs(g), b2 * n[j])
-            m[j] = mean
-            n[j] = norm
-            w[j] -= lr * mean / (norm + epsilon)
+        for j in range(0, whole, WIDTH):
+            adamax_block(data, at, dim, j, WIDTH, g, decay, lr, b1, c1, b2, epsilon)
+        if rest:
+            adamax_block(data, at, dim, whole, rest, g, decay, lr, b1, c1, b2, epsilon)
+
+
+@jit(fastmath=ORDERED, inline=True)
+def nadam_block(data, at, dim, j, n, g, decay, p, q, r, b1, c1, b2, c2, epsilon):
+    w, pull = load(data, at + j, n), load(g, j, n)
+    mean = b1 * load(data, at + dim + j, n) + c1 * pull
+    square = b2 * load(data, at + 2 * dim + j, n) + c2 * pull * pull
+    store(data, at + dim + j, n, mean)
+    store(data, at + 2 * dim + j, n, square)
+    store(data, at + j, n, w - decay * w - (p * mean + q * pull) / (root(r * square) + epsilon))
 
 
 @jit(fastmath=ORDERED)
@@ -278,27 +305,28 @@ def nadam(data, stride, dim, rows, starts, items, gradients, numbers, start, sto
     numbers: decay, p, q, r, β1, 1 − β1, β2, 1 − β2, ε. With the schedule u and its product U up to step t,
     p = lr · u′ / (1 − U · u′), u′ being the next step's u; q = lr · (1 − u) / (1 − U); r = 1 / (1 − β2ᵗ).
     """
-    decay, p, q, r, b1, c1 = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
-    b2, c2, epsilon = numbers[6], numbers[7], numbers[8]
-    total = np.empty(dim, np.float32)
+    decay, p, q, r, b1 = splat(numbers[0]), splat(numbers[1]), splat(numbers[2]), splat(numbers[3]), splat(numbers[4])
+    c1, b2, c2, epsilon = splat(numbers[5]), splat(numbers[6]), splat(numbers[7]), splat(numbers[8])
+    g, whole, rest, ahead = np.empty(dim, np.float32), dim & WHOLE, dim & REST, ahead_of(stride)
     for u in range(start, stop):
-        approach(data, stride, rows, u, stop)
+        come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, items, starts[u], starts[u + 1], total)
+        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
         at = np.int64(rows[u]) * stride
-        w = data[at : at + dim]
-        if decay > 0:
-            fade(w, decay)
-        m = data[at + dim : at + 2 * dim]
-        v = data[at + 2 * dim : at + 3 * dim]
-        for j in range(dim):
-            g = total[j]
-            mean = b1 * m[j] + c1 * g
-            square = b2 * v[j] + c2 * g * g
-            m[j] = mean
-            v[j] = square
-            w[j] -= (p * mean + q * g) / (np.sqrt(r * square) + epsilon)
+        for j in range(0, whole, WIDTH):
+            nadam_block(data, at, dim, j, WIDTH, g, decay, p, q, r, b1, c1, b2, c2, epsilon)
+        if rest:
+            nadam_block(data, at, dim, whole, rest, g, decay, p, q, r, b1, c1, b2, c2, epsilon)
+
+
+@jit(fastmath=ORDERED, inline=True)
+def lion_block(data, at, dim, j, n, g, decay, lr, b1, c1, b2, c2):
+    w, pull, m = load(data, at + j, n), load(g, j, n), load(data, at + dim + j, n)
+    way, zero = b1 * m + c1 * pull, splat(np.float32(0))  # 0 stays 0, and NaN itself
+    way = where_more(way, zero, lr, where_more(zero, way, zero - lr, way))
+    store(data, at + j, n, w - decay * w - way)
+    store(data, at + dim + j, n, b2 * m + c2 * pull)
 
 
 @jit(fastmath=ORDERED)
@@ -307,23 +335,49 @@ def lion(data, stride, dim, rows, starts, items, gradients, numbers, start, stop
 
     numbers: decay, lr, β1, 1 − β1, β2, 1 − β2.
     """
-    decay, lr, b1, c1, b2, c2 = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
-    total = np.empty(dim, np.float32)
+    decay, lr, b1, c1 = splat(numbers[0]), splat(numbers[1]), splat(numbers[2]), splat(numbers[3])
+    b2, c2 = splat(numbers[4]), splat(numbers[5])
+    g, whole, rest, ahead = np.empty(dim, np.float32), dim & WHOLE, dim & REST, ahead_of(stride)
     for u in range(start, stop):
-        approach(data, stride, rows, u, stop)
+        come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, items, starts[u], starts[u + 1], total)
+        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
         at = np.int64(rows[u]) * stride
-        w = data[at : at + dim]
-        if decay > 0:
-            fade(w, decay)
-        m = data[at + dim : at + 2 * dim]
-        for j in range(dim):
-            g = total[j]
-            way = b1 * m[j] + c1 * g  # 0 stays 0, and NaN itself
-            w[j] -= lr if way > 0 else (-lr if way < 0 else way)
-            m[j] = b2 * m[j] + c2 * g
+        for j in range(0, whole, WIDTH):
+            lion_block(data, at, dim, j, WIDTH, g, decay, lr, b1, c1, b2, c2)
+        if rest:
+            lion_block(data, at, dim, whole, rest, g, decay, lr, b1, c1, b2, c2)
+
+
+@jit(inline=True)
+def raise_squares(data, at, dim, k, g, before, after):
+    """n += g², and nᵏ before and after it, where k isn't 1/2."""
+    for j in range(dim):
+        n = data[at + dim + j]
+        before[j] = n**k
+        n += g[j] * g[j]
+        after[j] = n**k
+        data[at + dim + j] = n
+
+
+@jit(fastmath=ORDERED, inline=True)
+def ftrl_block(data, at, dim, j, n, g, before, after, is_half, decay, inverse, l1, l2, shrink):
+    w, pull, z = load(data, at + j, n), load(g, j, n), load(data, at + 2 * dim + j, n)
+    w = w - decay * w
+    if is_half:
+        squares = load(data, at + dim + j, n)
+        old = root(squares)
+        squares = squares + pull * pull
+        new = root(squares)
+        store(data, at + dim + j, n, squares)
+    else:
+        old, new = load(before, j, n), load(after, j, n)
+    y, low = z + (pull + shrink * w - (new - old) * inverse * w), splat(np.float32(0)) - l1
+    held = where_more(low, y, low, y)
+    held = where_more(held, l1, l1, held)
+    store(data, at + 2 * dim + j, n, y)
+    store(data, at + j, n, (held - y) / (new * inverse + l2))
 
 
 @jit(fastmath=ORDERED)
@@ -333,31 +387,19 @@ def ftrl(data, stride, dim, rows, starts, items, gradients, numbers, start, stop
     n′ = n + g², z += g + σ · w − (n′ᵏ − nᵏ) / lr · w, w = (z held to ±λ1 − z) / (n′ᵏ / lr + Λ), n ← n′: exactly 0
     where |z| ≤ λ1. Λ is 2 λ2 + β / lr, σ twice the shrinkage. k is 1/2 in the paper, and quicker so.
     """
-    decay, inverse, k, l1, l2, shrink = numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5]
-    total, before, after = np.empty(dim, np.float32), np.empty(dim, np.float32), np.empty(dim, np.float32)
+    decay, inverse, k = splat(numbers[0]), splat(numbers[1]), numbers[2]
+    l1, l2, shrink, is_half = splat(numbers[3]), splat(numbers[4]), splat(numbers[5]), k == np.float32(0.5)
+    before, after = np.empty(dim, np.float32), np.empty(dim, np.float32)
+    g, whole, rest, ahead = np.empty(dim, np.float32), dim & WHOLE, dim & REST, ahead_of(stride)
     for u in range(start, stop):
-        approach(data, stride, rows, u, stop)
+        come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, items, starts[u], starts[u + 1], total)
+        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
         at = np.int64(rows[u]) * stride
-        w = data[at : at + dim]
-        if decay > 0:
-            fade(w, decay)
-        n = data[at + dim : at + 2 * dim]
-        z = data[at + 2 * dim : at + 3 * dim]
-        if k == np.float32(0.5):
-            for j in range(dim):
-                before[j] = np.sqrt(n[j])
-                n[j] += total[j] * total[j]
-                after[j] = np.sqrt(n[j])
-        else:
-            for j in range(dim):
-                before[j] = n[j] ** k
-                n[j] += total[j] * total[j]
-                after[j] = n[j] ** k
-        for j in range(dim):
-            y = z[j] + (total[j] + shrink * w[j] - (after[j] - before[j]) * inverse * w[j])
-            z[j] = y
-            held = min(max(y, -l1), l1)
-            w[j] = (held - y) / (after[j] * inverse + l2)
+        if not is_half:
+            raise_squares(data, at, dim, k, g, before, after)
+        for j in range(0, whole, WIDTH):
+            ftrl_block(data, at, dim, j, WIDTH, g, before, after, is_half, decay, inverse, l1, l2, shrink)
+        if rest:
+            ftrl_block(data, at, dim, whole, rest, g, before, after, is_half, decay, inverse, l1, l2, shrink)

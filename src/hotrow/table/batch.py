@@ -79,7 +79,7 @@ class Groups:
         bounds = [*inner.tolist(), len(out)]
         flat, apart = lines(gradients)
         arrays = readonly(flat), apart, readonly(self.starts), readonly(self.items)
-        threads.run(merging.total, bounds, *arrays, out)
+        threads.run(merging.total, bounds, *arrays, out.reshape(-1), dim)
         return out
 
 

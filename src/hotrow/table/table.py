@@ -237,7 +237,7 @@ class Table(View):
         groups = batch.groups()
         numbers = self.optimizer.numbers(self._steps + 1, rate)
         bounds = balance(groups.starts, self._rows.stride, self.dim)
-        arrays = map(readonly, (batch.distinct, groups.starts, groups.items, gradients, numbers))
+        arrays = map(readonly, (batch.distinct, groups.starts, groups.items, gradients.reshape(-1), numbers))
         self._steps += 1
         threads.run(self.optimizer.kernel, bounds, self._rows.data, self._rows.stride, self.dim, *arrays)
 
