@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from hotrow.kernels import probing
+from hotrow.table import index as index_module
 from hotrow.table.index import Index, cells_of
 
 
@@ -78,15 +79,57 @@ class IndexMachine(RuleBasedStateMachine):
         assert len(self.index) == len(self.rows)
         rows = self.index.rows()
         assert rows.tolist() == sorted(self.rows.values())
-        assert {int(k): int(r) for k, r in zip(self.index.row_keys[rows], rows, strict=True)} == self.rows
-        assert entries(self.index.cells) == {key: row + 1 for key, row in self.rows.items()}
+        keys = self.index.keys().tolist()
+        assert dict(zip(keys, rows.tolist(), strict=True)) == self.rows
+        assert self.index.find(np.array(keys, np.uint64)).tolist() == rows.tolist()
+        assert entries(self.index.cells()) == {key: i + 1 for i, key in enumerate(keys)}
 
     @invariant()
     def no_row_number_is_wasted(self):
         assert self.index.has_holes == (self.index.n_rows > len(self.rows))
 
 
+class GrowingMachine(IndexMachine):
+    """The same while buckets are on the move nearly always: as few as possible at each insertion."""
+
+    def __init__(self):
+        super().__init__()
+        self.usual = index_module._PACE, index_module._STEP
+        index_module._PACE, index_module._STEP = 1, 1
+
+    def teardown(self):
+        index_module._PACE, index_module._STEP = self.usual
+
+    @rule()
+    def settle(self):
+        self.index.settle()
+
+
 TestIndex = IndexMachine.TestCase
+TestGrowingIndex = GrowingMachine.TestCase
+
+
+def test_buckets_move_a_few_at_a_time_and_every_key_is_found_meanwhile(monkeypatch):
+    monkeypatch.setattr(index_module, "_PACE", 1)
+    monkeypatch.setattr(index_module, "_STEP", 1)
+    index, keys = Index(), np.random.default_rng(1).integers(0, 2**64, 2000, dtype=np.uint64)
+    moving = 0
+    for n, key in enumerate(keys, 1):
+        index.insert(keys[n - 1 : n], np.full(1, -1, np.int32))
+        moving += index._is_moving
+        if n % 50 == 0:
+            assert index.find(keys[:n]).tolist() == list(range(n)), key
+            assert index.keys().tolist() == keys[:n].tolist()
+    assert moving > 100  # of 2,000 insertions
+
+
+def test_what_a_smaller_size_took_is_given_back():
+    index, keys = Index(), np.arange(600_000, dtype=np.uint64)
+    for part in np.array_split(keys, 30):
+        index.insert(part, np.full(len(part), -1, np.int32))
+    index.settle()
+    small = index._space.array[: index._frame[1] * 8]
+    assert not small.any()
 
 
 def test_unmix_undoes_mix():

@@ -19,24 +19,25 @@ class CodeBatch(Batch):
     while the framework calculates what lies between.
     """
 
-    __slots__ = ("_all", "_all_keys", "_future", "_known", "_padded")
+    __slots__ = ("_all", "_future", "_keys_at", "_known", "_padded")
 
     def __init__(
         self,
         table: Any,
         which: np.ndarray,
         rows: np.ndarray,
-        all_keys: np.ndarray,
+        keys_at: Callable[[np.ndarray], np.ndarray],
         name: Callable[[int], str],
         *,
         bags: Bags | None = None,
         padded: bool = False,
     ) -> None:
-        # which int64, of any shape: each id's place among all_keys uint64, −1 for padding; rows int32 (n,): its row
+        # which int64, of any shape: a number for each id, the same for the same, −1 for padding; rows int32 (n,): its
+        # row; keys_at: positions int32 (m,) to the keys uint64 (m,) of the ids there
         self.table, self._name, self.bags, self._padded = table, name, bags, padded
         self.shape = which.shape if bags is None else (len(bags),)
         self.winners = self.forgotten = None
-        self._all, self._all_keys, self._known = (which.reshape(-1), rows), all_keys, True
+        self._all, self._keys_at, self._known = (which.reshape(-1), rows), keys_at, True
         self._future: Future[tuple[Distinct, Groups]] | None = None
         table.watch(self)
 
@@ -50,9 +51,7 @@ class CodeBatch(Batch):
 
     def _resolve(self) -> tuple[Distinct, Groups]:
         unique = Distinct.of(self._all[0].view(np.uint64))
-        places = unique.keys.view(np.int64)
-        keys = self._all_keys[places] if len(self._all_keys) else np.zeros(len(places), np.uint64)
-        distinct = Distinct(unique.inverse, unique.first, keys)
+        distinct = Distinct(unique.inverse, unique.first, self._keys_at(unique.first))
         return distinct, Groups.of(distinct.inverse, len(distinct.first))
 
     def _resolved(self) -> tuple[Distinct, Groups]:

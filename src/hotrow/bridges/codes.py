@@ -273,7 +273,11 @@ def _all_known(codes: np.ndarray, table: Table, bags: Bags | None, padded: bool)
         def name(i: int) -> str:
             return repr(_plain(words.take(flat[i : i + 1])))
 
-        return CodeBatch(table, which, rows, words.keys, name, bags=bags, padded=has_pads)
+        def keys_at(positions: np.ndarray) -> np.ndarray:
+            places = flat[positions]  # where all is padding, there may be no keys at all
+            return words.keys[places] if len(words) else np.zeros(len(places), np.uint64)
+
+        return CodeBatch(table, which, rows, keys_at, name, bags=bags, padded=has_pads)
 
 
 def _plain(ids: Any) -> Any:

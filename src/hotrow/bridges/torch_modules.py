@@ -327,9 +327,9 @@ def refuse_rowless(batch: Batch) -> None:
         )
 
 
-def fetched(table: Table, rows: np.ndarray, row_keys: np.ndarray, name: Callable[[int], str]) -> CodeBatch:
+def fetched(table: Table, rows: np.ndarray, keys: np.ndarray, name: Callable[[int], str]) -> CodeBatch:
     """A Batch for `table.fetch`, whose duplicates are looked for on another thread until they matter."""
-    batch = CodeBatch(table, rows.astype(np.int64), rows, row_keys, name)
+    batch = CodeBatch(table, rows.astype(np.int64), rows, keys.copy().take, name)
     if len(rows) >= _WORTHWHILE:
         batch.prepare()
     return batch

@@ -2,10 +2,8 @@
 
 import numpy as np
 
-from hotrow.kernels import ORDERED, approach, jit
-from hotrow.kernels.simd import add, copy
-
-AHEAD = 12  # gradients between asking for one and adding it
+from hotrow.kernels import jit
+from hotrow.kernels.simd import add_up
 
 
 @jit
@@ -72,21 +70,14 @@ def group(inverse, starts, items):
     starts[0] = 0
 
 
-@jit(fastmath=ORDERED)
+@jit
 def total(gradients, apart, starts, items, out, dim, start, stop):
     """Sum the gradients of each distinct id, in batch order.
 
-    gradients float32 (flat), that of id i at gradients[i * apart : i * apart + dim] → out float32 (flat), the sum of u at
-    out[u * dim : (u + 1) * dim].
+    gradients float32 (flat), that of id i at gradients[i · apart : i · apart + dim] → out float32 (flat), the sum of
+    u at out[u · dim : (u + 1) · dim].
 
     starts [0, 2, 3]    items [0, 2, 1]    gradients [a, b, c]  →  [a + c, b]
     """
-    end = starts[stop]
     for u in range(start, stop):
-        for s in range(starts[u], starts[u + 1]):
-            if s + AHEAD < end:
-                approach(gradients, np.int64(items[s + AHEAD]) * apart, dim)
-            if s == starts[u]:
-                copy(gradients, np.int64(items[s]) * apart, out, u * dim, dim)
-            else:
-                add(gradients, np.int64(items[s]) * apart, out, u * dim, dim)
+        add_up(gradients, apart, dim, items, starts[u], starts[u + 1], starts[stop], out, u * dim)

@@ -6,6 +6,15 @@ to the next one. At most four fifths of all cells are in use, so a look-up waits
 
     word        0    1    2    3    4      5          6          7
     bucket   [ key  key   0    0    0  |  1+r 1+r  |  0   0   |  0   – ]
+
+It grows without a pause: twice as many buckets are laid out behind, and at each insertion some of the old ones move
+there. Meanwhile a key is where the bucket it is at home in, among the old ones, says: moved on, or not yet. A part that
+moves ends with a bucket that isn't full, so that nothing which is at home in it stands behind it.
+
+    cells   [ … | old: moved moved moved·still still still | new: … ]
+                                        ↑ moved                       frame int64 (6,), see NEW … MOVED
+
+`numbers` below is `cells` as uint32. A spot is (bucket, mask, base): of the buckets base … base + mask, one.
 """
 
 import numpy as np
@@ -18,8 +27,12 @@ WORDS = 8  # of a bucket
 AHEAD = 24  # keys between asking for a bucket and reading it
 HALFWAY = 10  # keys between asking for a row and copying it
 
+MASK, BASE, OLD_MASK, OLD_BASE, ORIGIN, MOVED = 0, 1, 2, 3, 4, 5
+"""What stands in a frame: of the buckets and of the old ones, how many less 1 and from where on; the first to move, and
+how many have. Where nothing moves, the old ones are the same."""
 
-@jit
+
+@jit(inline=True)
 def mix(key):
     """Spread a key over 64 bits, one to one (a xor-shift multiply finaliser, twice)."""
     h = np.uint64(key)
@@ -28,63 +41,77 @@ def mix(key):
     return h ^ (h >> np.uint64(32))
 
 
-@jit
-def home(key, mask):
-    """The bucket where a key is looked for first."""
-    return np.int64(mix(key) & np.uint64(mask))
+@jit(inline=True)
+def number_at(bucket, cell):
+    """Where a row number stands in `numbers`."""
+    return 2 * WORDS * bucket + 2 * CELLS + cell
 
 
-@jit
-def probe(cells, rows, mask, key, n_rows):
-    """The row of a key, or −1. rows is `cells` as uint32.
+@jit(inline=True)
+def home(key, frame):
+    """The spot where a key is looked for first."""
+    h = np.int64(mix(key))
+    has_moved = (((h & frame[OLD_MASK]) - frame[ORIGIN]) & frame[OLD_MASK]) < frame[MOVED]
+    mask = frame[MASK] if has_moved else frame[OLD_MASK]
+    return h & mask, mask, frame[BASE] if has_moved else frame[OLD_BASE]
+
+
+@jit(inline=True)
+def call(cells, key, frame):
+    """Ask the cache for the bucket where a key is looked for first."""
+    bucket, _, base = home(key, frame)
+    prefetch(cells, (base + bucket) * WORDS)
+
+
+@jit(inline=True)
+def probe(cells, numbers, frame, key, n_rows):
+    """The row of a key, or −1.
 
     What a file holds may be mapped unread: it may have no empty cell, or rows from n_rows on, which count as none.
     """
-    bucket = home(key, mask)
+    bucket, mask, base = home(key, frame)
     for _ in range(mask + 1):
-        at = bucket * WORDS
+        at = (base + bucket) * WORDS
         cell = CELLS
         for c in range(CELLS - 1, -1, -1):  # without a branch; the first that fits, for empty cells look like key 0
             if cells[at + c] == key:
                 cell = c
         place = 2 * at + 2 * CELLS
-        if cell < CELLS and rows[place + cell] != 0:
-            row = np.int64(rows[place + cell]) - 1
+        if cell < CELLS and numbers[place + cell] != 0:
+            row = np.int64(numbers[place + cell]) - 1
             return row if row < n_rows else np.int64(-1)
-        if rows[place + CELLS - 1] == 0:
+        if numbers[place + CELLS - 1] == 0:
             return np.int64(-1)
         bucket = (bucket + 1) & mask
     return np.int64(-1)
 
 
 @jit
-def find(cells, n_rows, keys, rows, start, stop):
+def find(cells, frame, n_rows, keys, rows, start, stop):
     """Write the row of each key, −1 where it has none: keys uint64 (n,) → rows int32 (n,).
 
     keys [7, 9, 7]  →  rows [0, -1, 0]
     """
-    mask = len(cells) // WORDS - 1
     numbers = cells.view(np.uint32)
     for i in range(start, stop):
         if i + AHEAD < stop:
-            prefetch(cells, home(keys[i + AHEAD], mask) * WORDS)
-        rows[i] = probe(cells, numbers, mask, keys[i], n_rows)
+            call(cells, keys[i + AHEAD], frame)
+        rows[i] = probe(cells, numbers, frame, keys[i], n_rows)
 
 
 @jit
-def fetch(cells, n_rows, keys, data, stride, dim, rows, out, apart, start, stop):
+def fetch(cells, frame, n_rows, keys, data, stride, dim, rows, out, apart, start, stop):
     """Find the row of each key and copy its weights, in one pass: for ids that are looked up and not stepped.
 
     data float32 (flat), row r at data[r · stride : r · stride + dim] → rows int32 (n,), −1 where a key has none, and
     out float32 (flat), vector i at out[i · apart : i · apart + dim], zeros there.
     """
-    mask = len(cells) // WORDS - 1
     numbers = cells.view(np.uint32)
     for i in range(start - HALFWAY, stop):
         if i + AHEAD < stop:
-            prefetch(cells, home(keys[i + AHEAD], mask) * WORDS)
+            call(cells, keys[i + AHEAD], frame)
         if i + HALFWAY < stop:
-            row = probe(cells, numbers, mask, keys[i + HALFWAY], n_rows)
+            row = probe(cells, numbers, frame, keys[i + HALFWAY], n_rows)
             rows[i + HALFWAY] = row
             if row >= 0:
                 approach(data, row * stride, dim)
@@ -97,31 +124,30 @@ def fetch(cells, n_rows, keys, data, stride, dim, rows, out, apart, start, stop)
             copy(data, row * stride, out, i * apart, dim)
 
 
-@jit
-def place(cells, numbers, mask, key, number):
-    """Put a key that isn't there into the first empty cell from its home on. number: its row + 1."""
-    bucket = home(key, mask)
-    while numbers[2 * WORDS * bucket + 3 * CELLS - 1] != 0:
+@jit(inline=True)
+def place(cells, numbers, spot, key, number):
+    """Put a key that isn't there into the first empty cell from a spot on. number: its row + 1."""
+    bucket, mask, base = spot
+    while numbers[number_at(base + bucket, CELLS - 1)] != 0:
         bucket = (bucket + 1) & mask
     cell = 0
-    while numbers[2 * WORDS * bucket + 2 * CELLS + cell] != 0:
+    while numbers[number_at(base + bucket, cell)] != 0:
         cell += 1
-    cells[WORDS * bucket + cell] = key
-    numbers[2 * WORDS * bucket + 2 * CELLS + cell] = number
+    cells[WORDS * (base + bucket) + cell] = key
+    numbers[number_at(base + bucket, cell)] = number
 
 
 @jit
-def insert(cells, row_keys, keys, rows, free, n_free, n_rows):
+def insert(cells, frame, keys, rows, free, n_free, n_rows):
     """Give a row to each key whose `rows` entry is −1; return the number of rows ever used and of free rows left.
 
     The keys that have no row must be distinct and absent. Rows come from `free` (last first), then from `n_rows` up.
-    cells uint64, row_keys uint64 (the key of each row), rows int32 (n,): all written. The caller has made room.
+    cells uint64, rows int32 (n,): written. The caller has made room.
     """
-    mask = len(cells) // WORDS - 1
     numbers = cells.view(np.uint32)
     for i in range(len(keys)):
         if i + AHEAD < len(keys):
-            prefetch(cells, home(keys[i + AHEAD], mask) * WORDS)
+            call(cells, keys[i + AHEAD], frame)
         if rows[i] >= 0:
             continue
         if n_free > 0:
@@ -130,87 +156,110 @@ def insert(cells, row_keys, keys, rows, free, n_free, n_rows):
         else:
             row = np.int64(n_rows)
             n_rows += 1
-        place(cells, numbers, mask, keys[i], np.uint32(row + 1))
-        row_keys[row] = keys[i]
+        place(cells, numbers, home(keys[i], frame), keys[i], np.uint32(row + 1))
         rows[i] = row
     return n_rows, n_free
 
 
 @jit
-def refill(cells, old_cells, start, stop):
-    """Put the entries of the buckets start to stop of `old_cells` into larger `cells`."""
-    mask = len(cells) // WORDS - 1
-    numbers, old_numbers = cells.view(np.uint32), old_cells.view(np.uint32)
-    near = AHEAD // CELLS
-    for bucket in range(start, stop):
-        if bucket + near < stop:
-            for cell in range(CELLS):
-                prefetch(cells, home(old_cells[WORDS * (bucket + near) + cell], mask) * WORDS)
-        for cell in range(CELLS):
-            number = old_numbers[2 * WORDS * bucket + 2 * CELLS + cell]
-            if number == 0:
-                break
-            place(cells, numbers, mask, old_cells[WORDS * bucket + cell], number)
+def open_bucket(cells, mask, base):
+    """The first of these buckets that isn't full: there is one."""
+    numbers = cells.view(np.uint32)
+    bucket = 0
+    while numbers[number_at(base + bucket, CELLS - 1)] != 0:
+        bucket = (bucket + 1) & mask
+    return bucket
 
 
 @jit
-def fill(cells, keys, start, stop):
+def move(cells, frame, least):
+    """Move on at least so many of the old buckets, if there are, up to one that isn't full. frame is written."""
+    numbers = cells.view(np.uint32)
+    mask, base, old_mask, moved = frame[MASK], frame[BASE], frame[OLD_MASK], frame[MOVED]
+    end = min(moved + least, old_mask + 1)
+    is_full = False
+    while moved < end or is_full:  # past the last one, too: what didn't fit there went on to the first
+        at = WORDS * (frame[OLD_BASE] + ((frame[ORIGIN] + moved) & old_mask))
+        is_full = numbers[2 * at + 3 * CELLS - 1] != 0
+        for cell in range(CELLS):
+            number = numbers[2 * at + 2 * CELLS + cell]
+            if number == 0:
+                break
+            key = cells[at + cell]
+            place(cells, numbers, (np.int64(mix(key)) & mask, mask, base), key, number)
+        cells[at : at + WORDS] = np.uint64(0)
+        moved += 1
+    frame[MOVED] = min(moved, old_mask + 1)
+
+
+@jit
+def fill(cells, frame, keys, start, stop):
     """Enter `keys[start:stop]`, key i at row i, into cells that hold none of them."""
-    mask = len(cells) // WORDS - 1
     numbers = cells.view(np.uint32)
     for i in range(start, stop):
         if i + AHEAD < stop:
-            prefetch(cells, home(keys[i + AHEAD], mask) * WORDS)
-        place(cells, numbers, mask, keys[i], np.uint32(i + 1))
+            call(cells, keys[i + AHEAD], frame)
+        place(cells, numbers, home(keys[i], frame), keys[i], np.uint32(i + 1))
 
 
 @jit
-def erase(cells, keys):
+def keys_of(cells, base, out, start, stop):
+    """Write the key of each row in the buckets base + start to base + stop: → out uint64 (rows,)."""
+    numbers = cells.view(np.uint32)
+    for bucket in range(base + start, base + stop):
+        for cell in range(CELLS):
+            number = np.int64(numbers[number_at(bucket, cell)])
+            if number == 0:
+                break
+            out[number - 1] = cells[WORDS * bucket + cell]
+
+
+@jit
+def erase(cells, frame, keys):
     """Take out keys that are there. No tombstones, no slow decay: what was pushed on from a full bucket moves back.
 
     buckets [a b c d e] [f . . . .], f at home in the first, − b  →  [a f c d e] [. . . . .]
     """
-    mask = len(cells) // WORDS - 1
     numbers = cells.view(np.uint32)
     for i in range(len(keys)):
-        bucket = home(keys[i], mask)
+        bucket, mask, base = home(keys[i], frame)
         cell = 0
-        while cells[WORDS * bucket + cell] != keys[i] or numbers[2 * WORDS * bucket + 2 * CELLS + cell] == 0:
+        while cells[WORDS * (base + bucket) + cell] != keys[i] or numbers[number_at(base + bucket, cell)] == 0:
             cell += 1
             if cell == CELLS:
                 cell = 0
                 bucket = (bucket + 1) & mask
         while True:
             last = CELLS - 1
-            while numbers[2 * WORDS * bucket + 2 * CELLS + last] == 0:
+            while numbers[number_at(base + bucket, last)] == 0:
                 last -= 1
             if last < CELLS - 1:  # it wasn't full: nothing was pushed on from here
-                move(cells, numbers, bucket, last, bucket, cell)
+                shift(cells, numbers, base + bucket, last, base + bucket, cell)
                 break
             # The bucket was full: the first later entry that may stand here takes the place.
             other = bucket
             found = False
-            while not found and numbers[2 * WORDS * other + 3 * CELLS - 1] != 0:
+            while not found and numbers[number_at(base + other, CELLS - 1)] != 0:
                 other = (other + 1) & mask
                 for c in range(CELLS):
-                    if numbers[2 * WORDS * other + 2 * CELLS + c] == 0:
+                    if numbers[number_at(base + other, c)] == 0:
                         break
-                    away = (other - home(cells[WORDS * other + c], mask)) & mask
+                    away = (other - np.int64(mix(cells[WORDS * (base + other) + c]))) & mask
                     if away >= ((other - bucket) & mask):
-                        cells[WORDS * bucket + cell] = cells[WORDS * other + c]
-                        numbers[2 * WORDS * bucket + 2 * CELLS + cell] = numbers[2 * WORDS * other + 2 * CELLS + c]
+                        cells[WORDS * (base + bucket) + cell] = cells[WORDS * (base + other) + c]
+                        numbers[number_at(base + bucket, cell)] = numbers[number_at(base + other, c)]
                         bucket, cell = other, c
                         found = True
                         break
             if not found:
-                move(cells, numbers, bucket, last, bucket, cell)
+                shift(cells, numbers, base + bucket, last, base + bucket, cell)
                 break
 
 
-@jit
-def move(cells, numbers, bucket, cell, to_bucket, to_cell):
+@jit(inline=True)
+def shift(cells, numbers, bucket, cell, to_bucket, to_cell):
     """Move an entry over another place, and empty its own."""
-    a, b = 2 * WORDS * bucket + 2 * CELLS + cell, 2 * WORDS * to_bucket + 2 * CELLS + to_cell
+    a, b = number_at(bucket, cell), number_at(to_bucket, to_cell)
     key, number = cells[WORDS * bucket + cell], numbers[a]
     cells[WORDS * bucket + cell] = np.uint64(0)
     numbers[a] = np.uint32(0)

@@ -23,11 +23,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
-from hotrow.kernels import INTERPRETED, ORDERED, jit
+from hotrow.kernels import INTERPRETED, ORDERED, approach, jit
 
 WIDTH = 8
 WHOLE, REST = -WIDTH, WIDTH - 1
 """`dim & WHOLE` is how much of a row are whole blocks, `dim & REST` what is left."""
+
+AHEAD = 12  # vectors between asking for one and adding it
 
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 _FLAGS = tuple(sorted(ORDERED))
@@ -167,7 +169,9 @@ def _let(operation: Any, instruction: str) -> None:
         return LANES(LANES, LANES), codegen
 
     def on_lanes(a, b):
-        return (lambda a, b: apply(a, b)) if isinstance(a, _Lanes) and isinstance(b, _Lanes) else None
+        if isinstance(a, _Lanes) and isinstance(b, _Lanes):
+            return lambda a, b: apply(a, b)  # noqa: PLW0108 — Numba looks at the names of its arguments
+        return None
 
     overload(operation)(on_lanes)
 
@@ -245,3 +249,18 @@ def add_scaled(source, i, scale, out, o, n):
     if n & REST:
         j = n & WHOLE
         store(out, o + j, n & REST, load(out, o + j, n & REST) + s * load(source, i + j, n & REST))
+
+
+@jit(inline=True)
+def add_up(source, apart, dim, items, begin, end, last, out, o):
+    """out[o : o + dim] = the sum of the vectors items[begin:end], in that order; vector i is at source[i · apart].
+
+    items[end:last] are those that will be added up next: the cache is asked for them.
+    """
+    for s in range(begin, end):
+        if s + AHEAD < last:
+            approach(source, np.int64(items[s + AHEAD]) * apart, dim)
+        if s == begin:
+            copy(source, np.int64(items[s]) * apart, out, o, dim)
+        else:
+            add(source, np.int64(items[s]) * apart, out, o, dim)

@@ -20,10 +20,9 @@ NaN in a gradient is NaN in the weights.
 import numpy as np
 
 from hotrow.kernels import LINE, ORDERED, approach, jit
-from hotrow.kernels.simd import REST, WHOLE, WIDTH, add, copy, load, root, splat, store, sum_of, where_more
+from hotrow.kernels.simd import REST, WHOLE, WIDTH, add_up, load, root, splat, store, sum_of, where_more
 
 NEAR = 24  # cache lines of rows between asking for one and stepping it
-AHEAD = 8  # gradients between asking for one and adding it
 
 
 @jit(inline=True)
@@ -39,20 +38,9 @@ def come(data, stride, rows, u, ahead, stop):
         approach(data, np.int64(rows[u + ahead]) * stride, stride)
 
 
-@jit(inline=True)
-def merge(gradients, dim, items, begin, end, last, total):
-    """Sum the gradients of one row, in batch order. last: where the items of this slice end."""
-    for s in range(begin, end):
-        if s + AHEAD < last:
-            approach(gradients, np.int64(items[s + AHEAD]) * dim, dim)
-        if s == begin:
-            copy(gradients, np.int64(items[s]) * dim, total, 0, dim)
-        else:
-            add(gradients, np.int64(items[s]) * dim, total, 0, dim)
-
-
 @jit(fastmath=ORDERED, inline=True)
 def sgd_block(data, at, dim, j, n, g, decay, lr, mu, nesterov, after):
+    """A block of `sgd`."""
     w = load(data, at + j, n)
     w = w - decay * w
     if mu == 0:
@@ -79,7 +67,7 @@ def sgd(data, stride, dim, rows, starts, items, gradients, numbers, start, stop)
         come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
+        add_up(gradients, dim, dim, items, starts[u], starts[u + 1], starts[stop], g, 0)
         at = np.int64(rows[u]) * stride
         for j in range(0, whole, WIDTH):
             sgd_block(data, at, dim, j, WIDTH, g, decay, lr, mu, nesterov, after)
@@ -89,6 +77,7 @@ def sgd(data, stride, dim, rows, starts, items, gradients, numbers, start, stop)
 
 @jit(fastmath=ORDERED, inline=True)
 def adagrad_block(data, at, dim, j, n, g, decay, lr, epsilon, inside):
+    """A block of `adagrad`."""
     w, pull = load(data, at + j, n), load(g, j, n)
     a = load(data, at + dim + j, n) + pull * pull
     store(data, at + dim + j, n, a)
@@ -104,7 +93,7 @@ def adagrad(data, stride, dim, rows, starts, items, gradients, numbers, start, s
         come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
+        add_up(gradients, dim, dim, items, starts[u], starts[u + 1], starts[stop], g, 0)
         at = np.int64(rows[u]) * stride
         for j in range(0, whole, WIDTH):
             adagrad_block(data, at, dim, j, WIDTH, g, decay, lr, epsilon, inside)
@@ -114,6 +103,7 @@ def adagrad(data, stride, dim, rows, starts, items, gradients, numbers, start, s
 
 @jit(fastmath=ORDERED, inline=True)
 def pull_block(data, at, j, n, g, decay, rate):
+    """A block of `rowwise_adagrad`."""
     w = load(data, at + j, n)
     store(data, at + j, n, w - decay * w - rate * load(g, j, n))
 
@@ -127,7 +117,7 @@ def rowwise_adagrad(data, stride, dim, rows, starts, items, gradients, numbers, 
         come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
+        add_up(gradients, dim, dim, items, starts[u], starts[u + 1], starts[stop], g, 0)
         squares = splat(np.float32(0))
         for j in range(0, whole, WIDTH):
             squares = squares + load(g, j, WIDTH) * load(g, j, WIDTH)
@@ -144,7 +134,9 @@ def rowwise_adagrad(data, stride, dim, rows, starts, items, gradients, numbers, 
 
 
 @jit(fastmath=ORDERED, inline=True)
-def rmsprop_block(data, at, dim, end, j, n, g, decay, lr, rho, rest_of, epsilon, inside, centered, mu, after):
+def rmsprop_block(data, at, dim, end, j, n, g, constants, centered, mu, after):
+    """A block of `rmsprop`."""
+    decay, lr, rho, rest_of, epsilon, inside = constants
     w, pull = load(data, at + j, n), load(g, j, n)
     spread = rho * load(data, at + dim + j, n) + rest_of * pull * pull
     store(data, at + dim + j, n, spread)
@@ -170,27 +162,25 @@ def rmsprop(data, stride, dim, rows, starts, items, gradients, numbers, start, s
     numbers: decay, lr, ρ, 1 − ρ, ε, δ, centered, μ, after; w −= after · m, see `sgd`.
     """
     decay, lr, rho, rest_of = splat(numbers[0]), splat(numbers[1]), splat(numbers[2]), splat(numbers[3])
-    epsilon, inside, centered, mu, after = splat(numbers[4]), splat(numbers[5]), numbers[6], numbers[7], numbers[8]
+    constants = (decay, lr, rho, rest_of, splat(numbers[4]), splat(numbers[5]))
+    centered, mu, after = numbers[6], numbers[7], numbers[8]
     g, whole, rest, ahead = np.empty(dim, np.float32), dim & WHOLE, dim & REST, ahead_of(stride)
     for u in range(start, stop):
         come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
+        add_up(gradients, dim, dim, items, starts[u], starts[u + 1], starts[stop], g, 0)
         at = np.int64(rows[u]) * stride
         end = at + stride
         for j in range(0, whole, WIDTH):
-            rmsprop_block(
-                data, at, dim, end, j, WIDTH, g, decay, lr, rho, rest_of, epsilon, inside, centered, mu, after
-            )
+            rmsprop_block(data, at, dim, end, j, WIDTH, g, constants, centered, mu, after)
         if rest:
-            rmsprop_block(
-                data, at, dim, end, whole, rest, g, decay, lr, rho, rest_of, epsilon, inside, centered, mu, after
-            )
+            rmsprop_block(data, at, dim, end, whole, rest, g, constants, centered, mu, after)
 
 
 @jit(fastmath=ORDERED, inline=True)
 def adadelta_block(data, at, dim, j, n, g, decay, lr, rho, rest_of, epsilon):
+    """A block of `adadelta`."""
     w, pull, d = load(data, at + j, n), load(g, j, n), load(data, at + 2 * dim + j, n)
     square = rho * load(data, at + dim + j, n) + rest_of * pull * pull
     delta = root(d + epsilon) * pull / root(square + epsilon)
@@ -212,7 +202,7 @@ def adadelta(data, stride, dim, rows, starts, items, gradients, numbers, start, 
         come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
+        add_up(gradients, dim, dim, items, starts[u], starts[u + 1], starts[stop], g, 0)
         at = np.int64(rows[u]) * stride
         for j in range(0, whole, WIDTH):
             adadelta_block(data, at, dim, j, WIDTH, g, decay, lr, rho, rest_of, epsilon)
@@ -222,6 +212,7 @@ def adadelta(data, stride, dim, rows, starts, items, gradients, numbers, start, 
 
 @jit(fastmath=ORDERED, inline=True)
 def adam_block(data, at, dim, j, n, g, decay, lr, b1, c1, b2, c2, epsilon, amsgrad):
+    """A block of `adam`."""
     w, pull = load(data, at + j, n), load(g, j, n)
     mean = b1 * load(data, at + dim + j, n) + c1 * pull
     square = b2 * load(data, at + 2 * dim + j, n) + c2 * pull * pull
@@ -248,7 +239,7 @@ def adam(data, stride, dim, rows, starts, items, gradients, numbers, start, stop
         come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
+        add_up(gradients, dim, dim, items, starts[u], starts[u + 1], starts[stop], g, 0)
         at = np.int64(rows[u]) * stride
         for j in range(0, whole, WIDTH):
             adam_block(data, at, dim, j, WIDTH, g, decay, lr, b1, c1, b2, c2, epsilon, amsgrad)
@@ -258,6 +249,7 @@ def adam(data, stride, dim, rows, starts, items, gradients, numbers, start, stop
 
 @jit(fastmath=ORDERED, inline=True)
 def adamax_block(data, at, dim, j, n, g, decay, lr, b1, c1, b2, epsilon):
+    """A block of `adamax`."""
     w, pull, zero = load(data, at + j, n), load(g, j, n), splat(np.float32(0))
     mean = b1 * load(data, at + dim + j, n) + c1 * pull
     size, norm = where_more(zero, pull, zero - pull, pull), b2 * load(data, at + 2 * dim + j, n)
@@ -280,7 +272,7 @@ def adamax(data, stride, dim, rows, starts, items, gradients, numbers, start, st
         come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
+        add_up(gradients, dim, dim, items, starts[u], starts[u + 1], starts[stop], g, 0)
         at = np.int64(rows[u]) * stride
         for j in range(0, whole, WIDTH):
             adamax_block(data, at, dim, j, WIDTH, g, decay, lr, b1, c1, b2, epsilon)
@@ -290,6 +282,7 @@ def adamax(data, stride, dim, rows, starts, items, gradients, numbers, start, st
 
 @jit(fastmath=ORDERED, inline=True)
 def nadam_block(data, at, dim, j, n, g, decay, p, q, r, b1, c1, b2, c2, epsilon):
+    """A block of `nadam`."""
     w, pull = load(data, at + j, n), load(g, j, n)
     mean = b1 * load(data, at + dim + j, n) + c1 * pull
     square = b2 * load(data, at + 2 * dim + j, n) + c2 * pull * pull
@@ -312,7 +305,7 @@ def nadam(data, stride, dim, rows, starts, items, gradients, numbers, start, sto
         come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
+        add_up(gradients, dim, dim, items, starts[u], starts[u + 1], starts[stop], g, 0)
         at = np.int64(rows[u]) * stride
         for j in range(0, whole, WIDTH):
             nadam_block(data, at, dim, j, WIDTH, g, decay, p, q, r, b1, c1, b2, c2, epsilon)
@@ -322,6 +315,7 @@ def nadam(data, stride, dim, rows, starts, items, gradients, numbers, start, sto
 
 @jit(fastmath=ORDERED, inline=True)
 def lion_block(data, at, dim, j, n, g, decay, lr, b1, c1, b2, c2):
+    """A block of `lion`."""
     w, pull, m = load(data, at + j, n), load(g, j, n), load(data, at + dim + j, n)
     way, zero = b1 * m + c1 * pull, splat(np.float32(0))  # 0 stays 0, and NaN itself
     way = where_more(way, zero, lr, where_more(zero, way, zero - lr, way))
@@ -342,7 +336,7 @@ def lion(data, stride, dim, rows, starts, items, gradients, numbers, start, stop
         come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
+        add_up(gradients, dim, dim, items, starts[u], starts[u + 1], starts[stop], g, 0)
         at = np.int64(rows[u]) * stride
         for j in range(0, whole, WIDTH):
             lion_block(data, at, dim, j, WIDTH, g, decay, lr, b1, c1, b2, c2)
@@ -363,6 +357,7 @@ def raise_squares(data, at, dim, k, g, before, after):
 
 @jit(fastmath=ORDERED, inline=True)
 def ftrl_block(data, at, dim, j, n, g, before, after, is_half, decay, inverse, l1, l2, shrink):
+    """A block of `ftrl`."""
     w, pull, z = load(data, at + j, n), load(g, j, n), load(data, at + 2 * dim + j, n)
     w = w - decay * w
     if is_half:
@@ -395,7 +390,7 @@ def ftrl(data, stride, dim, rows, starts, items, gradients, numbers, start, stop
         come(data, stride, rows, u, ahead, stop)
         if rows[u] < 0:
             continue
-        merge(gradients, dim, items, starts[u], starts[u + 1], starts[stop], g)
+        add_up(gradients, dim, dim, items, starts[u], starts[u + 1], starts[stop], g, 0)
         at = np.int64(rows[u]) * stride
         if not is_half:
             raise_squares(data, at, dim, k, g, before, after)

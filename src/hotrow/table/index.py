@@ -1,4 +1,4 @@
-"""Keys to rows: a collisionless hash index that grows."""
+"""Keys to rows: a collisionless hash index that grows without a pause."""
 
 from __future__ import annotations
 
@@ -12,33 +12,47 @@ MOST_ROWS = 2**31 - 2
 _FEWEST = 8  # buckets
 _MOST_A_BUCKET = 4  # on average, of its five cells
 _GRAIN = 8192  # keys that are worth a thread
+_PACE = 1.5  # old buckets that move on for each new key: they are through before a sixth more keys have come
+_STEP = 1024  # and so many at least
+_RELEASED = 1 << 16  # buckets whose memory is given back at once: two huge pages
 
 
 class Index:
     """Which row a key has. Rows are numbered from 0 up; rows of erased keys are given out again, the latest first.
 
-    row_keys[r] is the key of row r. How `cells` are laid out is told in `kernels/probing.py`.
+    How cells are laid out, and what a frame is, is told in `kernels/probing.py`. n buckets lie at n … 2n of one array,
+    so that each size has its own place, and what a smaller one took is given back to the system.
     """
 
     def __init__(self) -> None:
-        self.cells = _empty(0)
-        self._row_keys: Growable | None = Growable(np.uint64, MOST_ROWS)
-        self._fixed_keys = np.zeros(0, np.uint64)
+        self._begin(_FEWEST)
+
+    def _begin(self, buckets: int) -> None:
+        """Empty cells, so many buckets of them."""
+        self._space: Growable | None = None
+        if buckets:
+            self._space = Growable(np.uint64, 2 * _buckets_for(MOST_ROWS) * probing.WORDS)
+            self._space.ensure(2 * buckets * probing.WORDS)
+        self._mapped = np.zeros(0, np.uint64)
+        self._keys: np.ndarray | None = None
+        self._frame = np.array([buckets - 1, buckets, buckets - 1, buckets, 0, 0], np.int64)
         self._free = np.zeros(0, np.int32)
         self._n_free = 0
         self.n_rows = 0
+        self.version = 0
+        """Changes whenever a key gets a row or loses it."""
 
     @classmethod
     def over(cls, cells: np.ndarray, row_keys: np.ndarray, *, writable: bool) -> Index:
         """The index that these arrays are: copied to be grown, or as they are (memory maps) to be read."""
         index = cls.__new__(cls)
-        index.cells, index._row_keys, index._fixed_keys = cells, None, row_keys
+        buckets = len(cells) // probing.WORDS
+        index._begin(buckets if writable else 0)
         if writable:
-            index.cells = _zeros(len(cells))
-            index.cells[:] = cells
-            index._row_keys = Growable.holding(row_keys, MOST_ROWS)
-        index._free = np.zeros(0, np.int32)
-        index._n_free = 0
+            index._buckets(buckets)[:] = cells
+        else:
+            index._mapped, index._keys = cells, row_keys
+            index._frame[:] = buckets - 1, 0, buckets - 1, 0, 0, 0
         index.n_rows = len(row_keys)
         return index
 
@@ -46,13 +60,44 @@ class Index:
         return self.n_rows - self._n_free
 
     @property
-    def row_keys(self) -> np.ndarray:
-        """uint64 (n_rows,): a view; the keys of free rows in it mean nothing."""
-        return self._fixed_keys if self._row_keys is None else self._row_keys.array[: self.n_rows]
+    def _cells(self) -> np.ndarray:
+        """The array in which the frame's buckets lie: take it anew at each use, for growth may replace it."""
+        return self._mapped if self._space is None else self._space.array
+
+    def _buckets(self, n: int) -> np.ndarray:
+        """The place of n buckets."""
+        assert self._space is not None
+        return self._space.array[n * probing.WORDS : 2 * n * probing.WORDS]
+
+    def cells(self) -> np.ndarray:
+        """The cells, uint64 (8 · a power of two,): a view if none are on the move, else made anew."""
+        if self._space is None:
+            return self._mapped
+        if self._is_moving or self.has_holes:
+            return cells_of(self.keys())
+        return self._buckets(int(self._frame[probing.MASK]) + 1)
+
+    def keys(self) -> np.ndarray:
+        """The key of each row in use, in the order of `rows()`: uint64 (len(self),)."""
+        if self._keys is not None:
+            return self._keys
+        keys = np.zeros(self.n_rows, np.uint64)
+        parts = [(int(self._frame[probing.MASK]), int(self._frame[probing.BASE]))]
+        if self._is_moving:
+            parts.append((int(self._frame[probing.OLD_MASK]), int(self._frame[probing.OLD_BASE])))
+        for mask, base in parts:
+            threads.run(probing.keys_of, threads.even(mask + 1, _GRAIN), readonly(self._cells), base, keys)
+        return keys[self.rows()] if self.has_holes else keys
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the cells."""
+        buckets = self._frame[probing.MASK] + 1
+        return int(8 * probing.WORDS * (buckets + (self._frame[probing.OLD_MASK] + 1) * self._is_moving))
 
     def room(self) -> int:
         """How many keys the cells would hold if all were used; they are at most four fifths full."""
-        return probing.CELLS * len(self.cells) // probing.WORDS
+        return probing.CELLS * (int(self._frame[probing.MASK]) + 1)
 
     def rows(self) -> np.ndarray:
         """The rows in use, ascending: int32 (len(self),)."""
@@ -68,15 +113,14 @@ class Index:
     def find(self, keys: np.ndarray) -> np.ndarray:
         """The row of each key, −1 where it has none: uint64 (n,) → int32 (n,)."""
         rows = np.empty(len(keys), np.int32)
-        threads.run(
-            probing.find, threads.even(len(keys), _GRAIN), readonly(self.cells), self.n_rows, readonly(keys), rows
-        )
+        arrays = readonly(self._cells), readonly(self._frame), self.n_rows, readonly(keys)
+        threads.run(probing.find, threads.even(len(keys), _GRAIN), *arrays, rows)
         return rows
 
     def fetch(self, keys: np.ndarray, data: np.ndarray, stride: int, out: np.ndarray) -> np.ndarray:
         """As `find`, and the weights of each row, or zeros, to out float32 (n, dim); data is that of `Rows`."""
         rows = np.empty(len(keys), np.int32)
-        arrays = readonly(self.cells), self.n_rows, readonly(keys), readonly(data)
+        arrays = readonly(self._cells), readonly(self._frame), self.n_rows, readonly(keys), readonly(data)
         bounds = threads.even(len(keys), _GRAIN // 4)
         threads.run(probing.fetch, bounds, *arrays, stride, out.shape[1], rows, *lines(out))
         return rows
@@ -86,51 +130,78 @@ class Index:
 
         Those keys must be distinct and absent. Raises ArgumentError, with nothing changed, beyond 2³¹ − 2 rows.
         """
-        assert self._row_keys is not None
         new = int(np.count_nonzero(rows < 0))
         if len(self) + new > MOST_ROWS:
             raise ArgumentError(
                 f"a table holds at most {MOST_ROWS} rows; it has {len(self)} and was given {new} new ids"
             )
         self._make_room(len(self) + new)
-        self._row_keys.ensure(self.n_rows + new)
+        if self._is_moving:
+            self._move_on(max(_STEP, int(_PACE * new)))
         self.n_rows, self._n_free = probing.insert(
-            self.cells, self._row_keys.array, readonly(keys), rows, self._free, self._n_free, self.n_rows
+            self._cells, readonly(self._frame), readonly(keys), rows, self._free, self._n_free, self.n_rows
         )
+        self.version += 1
 
     def erase(self, keys: np.ndarray, rows: np.ndarray) -> None:
         """Forget keys that are there, all distinct, and free their rows."""
-        assert self._row_keys is not None
-        probing.erase(self.cells, readonly(keys))
+        probing.erase(self._cells, readonly(self._frame), readonly(keys))
         self._free = np.concatenate([self._free[: self._n_free], rows.astype(np.int32)])
         self._n_free = len(self._free)
-        self._row_keys.array[rows] = 0
+        self.version += 1
+
+    # --- growth: see `kernels/probing.py` ----------------------------------------------------------------------------
+
+    @property
+    def _is_moving(self) -> bool:
+        return bool(self._frame[probing.MASK] != self._frame[probing.OLD_MASK])
 
     def _make_room(self, n: int) -> None:
-        if n * probing.WORDS <= _MOST_A_BUCKET * len(self.cells):
+        """Begin to move on to more buckets, if n keys are too many for those there are."""
+        buckets = int(self._frame[probing.MASK]) + 1
+        if n <= _MOST_A_BUCKET * buckets:
             return
-        cells = _empty(n)
-        probing.refill(cells, readonly(self.cells), 0, len(self.cells) // probing.WORDS)
-        self.cells = cells
+        self.settle()
+        more = _buckets_for(n)
+        assert self._space is not None
+        self._space.ensure(2 * more * probing.WORDS)
+        first = probing.open_bucket(readonly(self._cells), buckets - 1, buckets) + 1
+        self._frame[:] = more - 1, more, buckets - 1, buckets, first & (buckets - 1), 0
+
+    def _move_on(self, least: int) -> None:
+        before = int(self._frame[probing.MOVED])
+        probing.move(self._cells, self._frame, least)
+        mask, base, old_mask, old_base, origin, moved = self._frame.tolist()
+        if moved > old_mask:
+            self._frame[:] = mask, base, mask, base, 0, 0
+            self._release(old_base, 2 * old_base)
+        else:  # but for those at the origin, to which what doesn't fit into the last ones goes
+            first = max((origin + before) // _RELEASED, origin // _RELEASED + 1) * _RELEASED
+            last = min((origin + moved) // _RELEASED * _RELEASED, old_mask + 1)
+            self._release(old_base + first, old_base + last)
+
+    def _release(self, start: int, stop: int) -> None:
+        """Give the memory of buckets that are empty for good back to the system."""
+        if self._space is not None and stop > start:
+            self._space.release(start * probing.WORDS, stop * probing.WORDS)
+
+    def settle(self) -> None:
+        """Move all that is still to move, at once."""
+        if self._is_moving:
+            self._move_on(int(self._frame[probing.OLD_MASK]) + 1)
 
 
-def _zeros(words: int) -> np.ndarray:
-    """Empty cells that begin with a page, and so with a cache line."""
-    cells = Growable(np.uint64, words)
-    cells.ensure(words)
-    return cells.array[:words]
+def _buckets_for(n: int) -> int:
+    """How many buckets n keys need: a power of two."""
+    return max(_FEWEST, 1 << (-(-n // _MOST_A_BUCKET) - 1).bit_length())
 
 
-def _empty(n: int) -> np.ndarray:
-    """Empty cells for n keys: a power of two of buckets."""
-    buckets = _FEWEST
-    while _MOST_A_BUCKET * buckets < n:
-        buckets *= 2
-    return _zeros(buckets * probing.WORDS)
-
-
-def cells_of(row_keys: np.ndarray) -> np.ndarray:
-    """A fresh index over `row_keys` (uint64 (n,), distinct), key i at row i."""
-    cells = _empty(len(row_keys))
-    probing.fill(cells, readonly(row_keys), 0, len(row_keys))
-    return cells
+def cells_of(keys: np.ndarray) -> np.ndarray:
+    """A fresh index over `keys` (uint64 (n,), distinct), key i at row i: uint64 (8 · a power of two,)."""
+    words = _buckets_for(len(keys)) * probing.WORDS
+    space = Growable(np.uint64, words)  # begins with a page, and so with a cache line
+    space.ensure(words)
+    mask = words // probing.WORDS - 1
+    frame = np.array([mask, 0, mask, 0, 0, 0], np.int64)
+    probing.fill(space.array, readonly(frame), readonly(keys), 0, len(keys))
+    return space.array[:words]

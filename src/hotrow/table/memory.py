@@ -51,6 +51,13 @@ class Growable:
             if hasattr(mmap, "MADV_HUGEPAGE"):
                 self._map.madvise(mmap.MADV_HUGEPAGE)
 
+    def release(self, start: int, stop: int) -> None:
+        """Give the memory of the items start to stop, which nobody will look at any more, back to the system."""
+        if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+            first, last = (-(-at * self._dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE for at in (start, stop))
+            if last > first:
+                self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
+
 
 class _Space:
     """The address space that is left for tables. Naming it costs nothing, but it isn't endless."""

@@ -19,7 +19,7 @@ from hotrow.kernels import readonly, threads
 from hotrow.table import ids as ids_
 from hotrow.table import initializers, optimizers
 from hotrow.table.batch import Bags, Batch, Marked, Pending, to_bags, to_floats
-from hotrow.table.index import Index, cells_of
+from hotrow.table.index import Index
 from hotrow.table.initializers import Initializer, Uniform
 from hotrow.table.locks import ReadersWriter
 from hotrow.table.optimizers import Adam, Optimizer
@@ -127,14 +127,16 @@ class Table(View):
         keys = ids_.to_keys(ids, self.kind)
         bags = to_bags(offsets, weights, pooling, len(keys.keys))
         with self.lock.reading():
-            found = self._locate(keys, grow=False)
-            if self.kind is not None and not (found.rows < 0).any():
+            found, version = self._locate(keys, grow=False), self._index.version
+            if self.kind is not None and not (len(found.rows) and found.rows.min() < 0):
                 return self._batch(found, bags, self._mask_key(mask, keys))
         with self.lock.writing():
             if self.kind not in (None, keys.kind) and len(keys.keys):  # another thread decided meanwhile
                 keys = ids_.to_keys(ids, self.kind)
             padding = self._mask_key(mask, keys)
-            return self._batch(self._insert(keys, padding), bags, padding)
+            if version != self._index.version or keys.texts is not None:  # strings that collide are now kept apart
+                found = self._locate(keys, grow=True)
+            return self._batch(self._insert(found, padding), bags, padding)
 
     def _batch(self, found: Found, bags: Bags | None, mask: np.uint64 | None = None) -> Batch:
         batch = super()._batch(found, bags, mask)
@@ -148,12 +150,12 @@ class Table(View):
             )
         return batch
 
-    def _insert(self, keys: ids_.Keys, padding: np.uint64 | None = None) -> Found:
+    def _insert(self, found: Found, padding: np.uint64 | None = None) -> Found:
         """Give the ids that have none their rows, but for `padding`; the caller holds the write lock."""
+        keys = found.keys
         if not len(keys.keys):
-            return self._locate(keys, grow=False)
+            return found
         self.kind = keys.kind
-        found = self._locate(keys, grow=True)
         if padding is not None:
             found.rows[found.unique.keys == padding] = 0  # any row will do: it isn't new
         new = np.flatnonzero(found.rows < 0)
@@ -288,7 +290,7 @@ class Table(View):
         self.settle()
         with self.lock.reading():
             n, rows = self._index.n_rows, len(self._index)
-            parts = {"rows": 4 * n * self._rows.stride, "index": self._index.cells.nbytes + 8 * n}
+            parts = {"rows": 4 * n * self._rows.stride, "index": self._index.nbytes}
             if self.kind == "string":
                 parts["strings"] = self._strings.nbytes + 16 * n
             facts = {"ids": self.kind, "rows": rows, "dim": self.dim, "optimizer": optimizers.to_config(self.optimizer)}
@@ -309,14 +311,12 @@ class Table(View):
     def _state(self) -> State:
         n = self._index.n_rows
         matrix = self._rows.matrix(n)
-        keys, cells = self._index.row_keys, self._index.cells
         rows = self._index.rows()
         if self._index.has_holes:
-            matrix, keys = matrix[rows], keys[rows]
-            cells = cells_of(keys)
+            matrix = matrix[rows]
         slots = {name: matrix[:, columns] for name, columns in self._columns().items()}
         strings = self._strings.take(rows) if self.kind == "string" else None
-        return State(self._config(), keys, matrix[:, : self.dim], cells, slots, strings)
+        return State(self._config(), self._index.keys(), matrix[:, : self.dim], self._index.cells(), slots, strings)
 
     def _columns(self) -> dict[str, slice]:
         """Where each slot lies in a row."""

@@ -215,9 +215,8 @@ class View:
     ) -> tuple[Batch, np.ndarray] | None:
         """The vectors of integers that all have a row, found and copied in one pass, and a Batch; None for others.
 
-        make(table, rows int32 (n,), row_keys uint64, name) gives the Batch of ids in one dimension, in which nobody has
-        looked for duplicates; row r has the key row_keys[r]. It is called while no row can be forgotten. out: as of
-        `lookup`.
+        make(table, rows int32 (n,), keys uint64 (n,), name) gives the Batch of ids in one dimension, in which nobody
+        has looked for duplicates. It is called while no row can be forgotten. out: as of `lookup`.
         """
         self.settle()
         keys = ids_.to_keys(ids, self.kind)
@@ -228,7 +227,7 @@ class View:
             rows = self._index.fetch(keys.keys, self._rows.data, self._rows.stride, out.reshape(-1, self.dim))
             if rows.min() < 0:
                 return None
-            batch = make(self, rows, self._index.row_keys, _namer(keys))
+            batch = make(self, rows, keys.keys, _namer(keys))
         batch.shape = keys.shape
         return batch, out
 
@@ -290,11 +289,9 @@ class View:
         """Every id that has a row, in row order: int64 or uint64 (n,), or an Arrow array of strings."""
         self.settle()
         with self.lock.reading():
-            rows = self._index.rows()
-            return self._strings.take(rows) if self.kind == "string" else self._integers(rows)
-
-    def _integers(self, rows: np.ndarray) -> np.ndarray:
-        return ids_.restore(self._index.row_keys[rows], self.kind or "int64")
+            if self.kind == "string":
+                return self._strings.take(self._index.rows())
+            return ids_.restore(self._index.keys(), self.kind or "int64")
 
     def vectors(self) -> np.ndarray:
         """Every row's weights, in the order of `ids()`: float32 (n, dim), a copy."""
