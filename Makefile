@@ -17,8 +17,8 @@ SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
 PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(SUITABLE)' >/dev/null 2>&1 && echo $(p))))
 
-# Numba's cache knows neither whether bounds are checked nor that kernels/__init__.py has changed: so the tests keep
-# machine code of their own, one folder a mode, and drop it when that file changes.
+# Numba's cache knows neither whether bounds are checked nor that what kernels are made of has changed: so the tests keep
+# machine code of their own, one folder a mode, and drop it when one of those files changes.
 MACHINE_CODE := build/numba
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -104,5 +104,5 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	    echo 'No virtual environment can be made. On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
 
-$(MACHINE_CODE)/.fresh: src/hotrow/kernels/__init__.py
+$(MACHINE_CODE)/.fresh: src/hotrow/kernels/__init__.py src/hotrow/kernels/simd.py
 	@rm -rf $(MACHINE_CODE) && mkdir -p $(MACHINE_CODE) && touch $@

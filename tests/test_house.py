@@ -191,7 +191,12 @@ def test_a_message_never_depends_on_assert(path):
     assert not [node.lineno for node in ast.walk(TREES[path]) if isinstance(node, ast.Assert) and node.msg]
 
 
-KERNELS = [path for path, tree in TREES.items() if path.startswith("kernels/") and "@jit" in ast.unparse(tree)]
+GROUND = {"kernels/__init__.py", "kernels/simd.py"}  # what kernels are made of
+KERNELS = [
+    path
+    for path, tree in TREES.items()
+    if path.startswith("kernels/") and path not in GROUND and "@jit" in ast.unparse(tree)
+]
 
 
 def test_there_are_kernels():
@@ -200,8 +205,8 @@ def test_there_are_kernels():
 
 @pytest.mark.parametrize("path", KERNELS)
 def test_a_kernel_file_is_closed_under_calls(path):
-    """Numba's cache doesn't notice a change in another file: kernels share only what `hotrow.kernels` itself has."""
-    allowed = {"__future__", "math", "numpy", "hotrow.kernels"}
+    """Numba's cache doesn't notice a change in another file: kernels share only what they are all made of."""
+    allowed = {"__future__", "math", "numpy", "hotrow.kernels", "hotrow.kernels.simd"}
     for node in ast.walk(TREES[path]):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0
@@ -210,6 +215,12 @@ def test_a_kernel_file_is_closed_under_calls(path):
             assert node.module != "hotrow.kernels" or not shared & {Path(name).stem for name in TREES}
         if isinstance(node, ast.Import):
             assert {alias.name for alias in node.names} <= allowed
+
+
+@pytest.mark.skipif(not (ROOT / "Makefile").exists(), reason="this is no checkout")
+def test_what_kernels_are_made_of_makes_their_machine_code_anew():
+    rule = (ROOT / "Makefile").read_text("utf-8").partition("/.fresh: ")[2].partition("\n")[0]
+    assert {f"src/hotrow/{path}" for path in GROUND} == set(rule.split())
 
 
 @pytest.mark.parametrize("path", KERNELS)

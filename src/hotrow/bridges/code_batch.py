@@ -37,6 +37,7 @@ class CodeBatch(Batch):
         self.table, self._name, self.bags, self._padded = table, name, bags, padded
         self.shape = which.shape if bags is None else (len(bags),)
         self.winners = self.forgotten = None
+        self.complete = not padded
         self._all, self._keys_at, self._known = (which.reshape(-1), rows), keys_at, True
         self._future: Future[tuple[Distinct, Groups]] | None = None
         table.watch(self)
@@ -69,7 +70,7 @@ class CodeBatch(Batch):
         which, own = self._all
         gone = np.isin(own, rows)
         if gone.any():
-            self._known = False
+            self._known = self.complete = False
             self._all = which, np.where(gone, np.int32(-1), own)
             first = self.first
             forgotten = gone[first]

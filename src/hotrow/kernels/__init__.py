@@ -65,7 +65,7 @@ def _wrapping(function: Callable[..., Any]) -> Callable[..., Any]:
 def readonly(array: np.ndarray) -> np.ndarray:
     """A read-only view of `array`, so that a kernel is compiled once and not once per kind of caller."""
     view = array.view()
-    view.flags.writeable = False
+    view.setflags(write=False)
     return view
 
 

@@ -88,15 +88,19 @@ def probe(cells, numbers, frame, key, n_rows):
 
 @jit
 def find(cells, frame, n_rows, keys, rows, start, stop):
-    """Write the row of each key, −1 where it has none: keys uint64 (n,) → rows int32 (n,).
+    """Write the row of each key, −1 where it has none: keys uint64 (n,) → rows int32 (n,); return how many have none.
 
-    keys [7, 9, 7]  →  rows [0, -1, 0]
+    keys [7, 9, 7]  →  rows [0, -1, 0]    → 1
     """
     numbers = cells.view(np.uint32)
+    missing = 0
     for i in range(start, stop):
         if i + AHEAD < stop:
             call(cells, keys[i + AHEAD], frame)
-        rows[i] = probe(cells, numbers, frame, keys[i], n_rows)
+        row = probe(cells, numbers, frame, keys[i], n_rows)
+        rows[i] = row
+        missing += row < 0
+    return missing
 
 
 @jit
@@ -104,9 +108,10 @@ def fetch(cells, frame, n_rows, keys, data, stride, dim, rows, out, apart, start
     """Find the row of each key and copy its weights, in one pass: for ids that are looked up and not stepped.
 
     data float32 (flat), row r at data[r · stride : r · stride + dim] → rows int32 (n,), −1 where a key has none, and
-    out float32 (flat), vector i at out[i · apart : i · apart + dim], zeros there.
+    out float32 (flat), vector i at out[i · apart : i · apart + dim], zeros there. Returns how many have none.
     """
     numbers = cells.view(np.uint32)
+    missing = 0
     for i in range(start - HALFWAY, stop):
         if i + AHEAD < stop:
             call(cells, keys[i + AHEAD], frame)
@@ -119,9 +124,11 @@ def fetch(cells, frame, n_rows, keys, data, stride, dim, rows, out, apart, start
             continue
         row = np.int64(rows[i])
         if row < 0:
+            missing += 1
             out[i * apart : i * apart + dim] = np.float32(0)
         else:
             copy(data, row * stride, out, i * apart, dim)
+    return missing
 
 
 @jit(inline=True)

@@ -168,10 +168,11 @@ def _let(operation: Any, instruction: str) -> None:
 
         return LANES(LANES, LANES), codegen
 
+    def call(a, b):
+        return apply(a, b)  # pyright: ignore[reportCallIssue] — Numba gives the context
+
     def on_lanes(a, b):
-        if isinstance(a, _Lanes) and isinstance(b, _Lanes):
-            return lambda a, b: apply(a, b)  # noqa: PLW0108 — Numba looks at the names of its arguments
-        return None
+        return call if isinstance(a, _Lanes) and isinstance(b, _Lanes) else None
 
     overload(operation)(on_lanes)
 

@@ -63,7 +63,9 @@ if hasattr(os, "register_at_fork"):
 
 def even(n: int, grain: int) -> list[int]:
     """Bounds of even slices of `range(n)`, at most one a thread and none much smaller than `grain`."""
-    slices = 1 if hasattr(_task, "inside") else max(1, min(_threads, n // grain))
+    slices = min(_threads, n // grain)
+    if slices < 2 or hasattr(_task, "inside"):
+        return [0, n]
     return [n * k // slices for k in range(slices + 1)]
 
 
@@ -109,20 +111,19 @@ def _shared() -> ThreadPoolExecutor:
     return _pool
 
 
-def run(kernel: Callable[..., Any], bounds: Sequence[int], *args: Any) -> None:
-    """Call `kernel(*args, start, stop)` for each slice between `bounds`, the last one on this thread."""
+def run(kernel: Callable[..., T], bounds: Sequence[int], *args: Any) -> list[T]:
+    """What `kernel(*args, start, stop)` gives for each slice between `bounds`, the last one on this thread."""
     if len(bounds) == 2:
-        kernel(*args, bounds[0], bounds[1])
-        return
+        return [kernel(*args, bounds[0], bounds[1])]
     pool = _shared()
     others = [pool.submit(kernel, *args, bounds[k], bounds[k + 1]) for k in range(len(bounds) - 2)]
     try:
-        kernel(*args, bounds[-2], bounds[-1])
-        for k, other in enumerate(others):
-            if other.cancel():
-                kernel(*args, bounds[k], bounds[k + 1])
-            else:
-                other.result()
+        last = kernel(*args, bounds[-2], bounds[-1])
+        taken = [
+            kernel(*args, bounds[k], bounds[k + 1]) if other.cancel() else other.result()
+            for k, other in enumerate(others)
+        ]
+        return [*taken, last]
     finally:
         _end(others)  # memory that a slice still writes mustn't be given back
 
@@ -164,6 +165,6 @@ def _finish(other: Future[None]) -> None:
         other.result()
 
 
-def _end(others: list[Future[None]]) -> None:
+def _end(others: Sequence[Future[Any]]) -> None:
     """Wait for all that have begun."""
     wait([other for other in others if not other.cancel()])

@@ -201,6 +201,7 @@ class Batch:
         "__weakref__",
         "_name",
         "bags",
+        "complete",
         "distinct",
         "first",
         "forgotten",
@@ -232,6 +233,7 @@ class Batch:
         self.padding = padding
         self.winners: np.ndarray | None = None
         self.forgotten: np.ndarray | None = None
+        self.complete = False  # True where it is known that each id has a row
         self._name = name
 
     @property
@@ -319,6 +321,7 @@ class Batch:
         """Note that `rows` were forgotten."""
         gone = np.isin(self.distinct, rows)
         if gone.any():
+            self.complete = False
             self.forgotten = gone if self.forgotten is None else self.forgotten | gone
             self.distinct = np.where(gone, np.int32(-1), self.distinct)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from hotrow.errors import ArgumentError
@@ -110,20 +112,18 @@ class Index:
         """Whether some row below `n_rows` is free."""
         return self._n_free > 0
 
-    def find(self, keys: np.ndarray) -> np.ndarray:
-        """The row of each key, −1 where it has none: uint64 (n,) → int32 (n,)."""
+    def find(self, keys: np.ndarray) -> tuple[np.ndarray, int]:
+        """The row of each key, −1 where it has none, and how many have none: uint64 (n,) → int32 (n,)."""
         rows = np.empty(len(keys), np.int32)
         arrays = readonly(self._cells), readonly(self._frame), self.n_rows, readonly(keys)
-        threads.run(probing.find, threads.even(len(keys), _GRAIN), *arrays, rows)
-        return rows
+        return rows, _total(threads.run(probing.find, threads.even(len(keys), _GRAIN), *arrays, rows))
 
-    def fetch(self, keys: np.ndarray, data: np.ndarray, stride: int, out: np.ndarray) -> np.ndarray:
+    def fetch(self, keys: np.ndarray, data: np.ndarray, stride: int, out: np.ndarray) -> tuple[np.ndarray, int]:
         """As `find`, and the weights of each row, or zeros, to out float32 (n, dim); data is that of `Rows`."""
         rows = np.empty(len(keys), np.int32)
         arrays = readonly(self._cells), readonly(self._frame), self.n_rows, readonly(keys), readonly(data)
         bounds = threads.even(len(keys), _GRAIN // 4)
-        threads.run(probing.fetch, bounds, *arrays, stride, out.shape[1], rows, *lines(out))
-        return rows
+        return rows, _total(threads.run(probing.fetch, bounds, *arrays, stride, out.shape[1], rows, *lines(out)))
 
     def insert(self, keys: np.ndarray, rows: np.ndarray) -> None:
         """Give a row to each key whose entry in `rows` is −1, and write it there.
@@ -189,6 +189,10 @@ class Index:
         """Move all that is still to move, at once."""
         if self._is_moving:
             self._move_on(int(self._frame[probing.OLD_MASK]) + 1)
+
+
+def _total(counts: list[Any]) -> int:
+    return int(sum(counts))
 
 
 def _buckets_for(n: int) -> int:

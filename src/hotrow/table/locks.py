@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from threading import Condition, Lock
 
 
@@ -11,31 +9,39 @@ class ReadersWriter:
     """A lookup sees each row before or after a whole update, never between.
 
     A waiting writer goes before new readers, so a busy server doesn't starve training. Not re-entrant.
+    `with lock.reading():`, `with lock.writing():`.
     """
 
     def __init__(self) -> None:
-        self._changed = Condition(Lock())
+        self._mutex = Lock()
+        self._changed = Condition(self._mutex)
         self._readers = 0
         self._writing = False
         self._waiting = 0
+        self._read, self._write = _Reading(self), _Writing(self)
 
-    @contextmanager
-    def reading(self) -> Generator[None]:
-        with self._changed:
+    def reading(self) -> _Reading:
+        """Beside other readers."""
+        return self._read
+
+    def writing(self) -> _Writing:
+        """Alone."""
+        return self._write
+
+    def _begin_to_read(self) -> None:
+        with self._mutex:
             while self._writing or self._waiting:
                 self._changed.wait()
             self._readers += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._readers -= 1
-                if not self._readers:
-                    self._changed.notify_all()
 
-    @contextmanager
-    def writing(self) -> Generator[None]:
-        with self._changed:
+    def _end_to_read(self) -> None:
+        with self._mutex:
+            self._readers -= 1
+            if not self._readers and self._waiting:
+                self._changed.notify_all()
+
+    def _begin_to_write(self) -> None:
+        with self._mutex:
             self._waiting += 1
             try:
                 while self._writing or self._readers:
@@ -43,9 +49,32 @@ class ReadersWriter:
             finally:
                 self._waiting -= 1
             self._writing = True
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._writing = False
-                self._changed.notify_all()
+
+    def _end_to_write(self) -> None:
+        with self._mutex:
+            self._writing = False
+            self._changed.notify_all()
+
+
+class _Reading:
+    """One for all readers, for each `with` of a generator would cost more than a small lookup's kernel."""
+
+    def __init__(self, lock: ReadersWriter) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        self._lock._begin_to_read()  # pyright: ignore[reportPrivateUsage]
+
+    def __exit__(self, *error: object) -> None:
+        self._lock._end_to_read()  # pyright: ignore[reportPrivateUsage]
+
+
+class _Writing:
+    def __init__(self, lock: ReadersWriter) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        self._lock._begin_to_write()  # pyright: ignore[reportPrivateUsage]
+
+    def __exit__(self, *error: object) -> None:
+        self._lock._end_to_write()  # pyright: ignore[reportPrivateUsage]

@@ -104,7 +104,7 @@ class Strings:
         inverse: np.ndarray,
         first: np.ndarray,
         rows: np.ndarray,
-        find: Callable[[np.ndarray], np.ndarray],
+        has_key: Callable[[int], bool],
         grow: bool,
     ) -> np.ndarray | None:
         """The key that each given string goes by, where some string isn't the one that its fingerprint stands for.
@@ -124,7 +124,7 @@ class Strings:
         present = set(fingerprints[suspicious].tolist())
 
         def is_taken(key: int) -> bool:
-            return key in present or find(np.array([key], np.uint64))[0] >= 0
+            return key in present or has_key(key)
 
         for i in np.flatnonzero(suspicious).tolist():
             text, key, row = given.bytes(i), int(fingerprints[i]), int(rows[inverse[i]])

@@ -8,6 +8,7 @@ raw ids ──ids──▶ keys ──index──▶ rows ──pooling──▶
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
@@ -128,7 +129,7 @@ class Table(View):
         bags = to_bags(offsets, weights, pooling, len(keys.keys))
         with self.lock.reading():
             found, version = self._locate(keys, grow=False), self._index.version
-            if self.kind is not None and not (len(found.rows) and found.rows.min() < 0):
+            if self.kind is not None and not found.missing:
                 return self._batch(found, bags, self._mask_key(mask, keys))
         with self.lock.writing():
             if self.kind not in (None, keys.kind) and len(keys.keys):  # another thread decided meanwhile
@@ -158,7 +159,7 @@ class Table(View):
         self.kind = keys.kind
         if padding is not None:
             found.rows[found.unique.keys == padding] = 0  # any row will do: it isn't new
-        new = np.flatnonzero(found.rows < 0)
+        new = np.flatnonzero(found.rows < 0) if found.missing else ()
         if len(new):
             self._rows.ensure(self._index.n_rows + len(new))
             self._index.insert(found.index_keys, found.rows)
@@ -166,7 +167,7 @@ class Table(View):
             self._rows.start(rows, found.unique.keys[new], self.seed, self.initializer.kind, self.initializer.numbers())
             if keys.texts is not None:
                 self._strings.write(rows, texts_of(keys).take(found.unique.first[new]))
-        return found
+        return replace(found, missing=0)
 
     def lookup(
         self,
@@ -218,13 +219,12 @@ class Table(View):
         return rate
 
     def _check_known(self, batch: Batch) -> None:
-        missing = batch.missing()
-        if batch.forgotten is not None:
+        missing = None if batch.complete else batch.missing()
+        if missing is not None and batch.forgotten is not None:
             missing &= ~batch.forgotten
-        if missing.any():
-            raise unknown_error(
-                batch, missing, "no row to update, and nothing was changed; find(ids, grow=True) gives it one"
-            )
+        if missing is not None and missing.any():
+            way = "no row to update, and nothing was changed; find(ids, grow=True) gives it one"
+            raise unknown_error(batch, missing, way)
 
     def unpool(self, batch: Batch, gradients: np.ndarray) -> np.ndarray:
         """The gradient of each id, float32 (n, dim), of those of a batch's vectors, the same or (bags, dim)."""

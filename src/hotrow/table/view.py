@@ -34,6 +34,7 @@ class Found:
     unique: Distinct
     index_keys: np.ndarray
     rows: np.ndarray
+    missing: int
 
 
 class View:
@@ -139,16 +140,19 @@ class View:
     def _locate(self, keys: ids_.Keys, *, grow: bool) -> Found:
         """Dedupe, then look each distinct key up; strings with one key are told apart."""
         unique = Distinct.of(keys.keys)
-        rows = self._index.find(unique.keys)
+        rows, missing = self._index.find(unique.keys)
         if keys.texts is not None:
             given = texts_of(keys)
             found = keys.keys, unique.inverse, unique.first, rows
-            apart = self._strings.tell_apart(given, *found, self._index.find, grow)
+            apart = self._strings.tell_apart(given, *found, self._has_key, grow)
             if apart is not None:
                 split = Distinct.of(apart)
                 unique = Distinct(split.inverse, split.first, keys.keys[split.first])
-                return Found(keys, unique, split.keys, self._index.find(split.keys))
-        return Found(keys, unique, unique.keys, rows)
+                return Found(keys, unique, split.keys, *self._index.find(split.keys))
+        return Found(keys, unique, unique.keys, rows, missing)
+
+    def _has_key(self, key: int) -> bool:
+        return not self._index.find(np.array([key], np.uint64))[1]
 
     @staticmethod
     def _mask_key(mask: Any, keys: ids_.Keys) -> np.uint64 | None:
@@ -159,7 +163,9 @@ class View:
         padding = None if mask is None else found.unique.keys == mask
         if padding is not None:
             found.rows[padding] = -1  # if it was given a row by other means, it isn't looked at
-        return Batch(self, found.keys.shape, found.unique, found.rows, _namer(found.keys), bags, padding)
+        batch = Batch(self, found.keys.shape, found.unique, found.rows, _namer(found.keys), bags, padding)
+        batch.complete = padding is None and not found.missing
+        return batch
 
     def watch(self, batch: Batch) -> None:
         """Called for each batch that is made: a table that forgets rows must tell its batches."""
@@ -201,8 +207,8 @@ class View:
         out = self._check_out(out, (*keys.shape, self.dim))
         flat = out.reshape(-1, self.dim)
         with self.lock.reading():
-            rows = self._index.fetch(keys.keys, self._rows.data, self._rows.stride, flat)
-        if unknown == "zero" or not len(rows) or rows.min() >= 0:
+            rows, missing = self._index.fetch(keys.keys, self._rows.data, self._rows.stride, flat)
+        if unknown == "zero" or not missing:
             return out
         where = np.flatnonzero(rows < 0)
         if unknown == "error":
@@ -224,8 +230,9 @@ class View:
             return None
         out = self._check_out(out, (*keys.shape, self.dim))
         with self.lock.reading():
-            rows = self._index.fetch(keys.keys, self._rows.data, self._rows.stride, out.reshape(-1, self.dim))
-            if rows.min() < 0:
+            vectors = out.reshape(-1, self.dim)
+            rows, missing = self._index.fetch(keys.keys, self._rows.data, self._rows.stride, vectors)
+            if missing:
                 return None
             batch = make(self, rows, keys.keys, _namer(keys))
         batch.shape = keys.shape
@@ -239,6 +246,9 @@ class View:
             rows = batch.whole()
             if rows is not None:
                 self._fill(batch, rows, np.arange(len(rows), dtype=np.int32), flat)
+                return out
+            if batch.complete:
+                self._fill(batch, batch.distinct, batch.inverse, flat)
                 return out
             missing = batch.missing()
             any_missing = bool(missing.any())
