@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from hotrow.bridges.ahead import ahead
 from hotrow.errors import (
     ArgumentError,
     CorruptError,
@@ -56,6 +57,7 @@ __all__ = [  # noqa: RUF022 — in the order data flows
     # ids in, vectors out, gradients back
     "Table",
     "Batch",
+    "ahead",
     # what a row starts with
     "Uniform",
     "Normal",

@@ -36,7 +36,7 @@ class CodeBatch(Batch):
         # row; keys_at: positions int32 (m,) to the keys uint64 (m,) of the ids there
         self.table, self._name, self.bags, self._padded = table, name, bags, padded
         self.shape = which.shape if bags is None else (len(bags),)
-        self.winners = self.forgotten = None
+        self.winners = self.forgotten = self.source = None
         self.complete = not padded
         self._all, self._keys_at, self._known = (which.reshape(-1), rows), keys_at, True
         self._future: Future[tuple[Distinct, Groups]] | None = None

@@ -13,13 +13,14 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
 from hotrow.bridges.code_batch import CodeBatch
-from hotrow.errors import ArgumentError, IdError
+from hotrow.errors import ArgumentError, HotrowError, IdError
 from hotrow.kernels import decoding, readonly
 from hotrow.table import ids as ids_
 from hotrow.table.batch import Bags, Batch, Distinct
@@ -87,11 +88,7 @@ class Words:
     def rows(self, table: Table, which: np.ndarray, grow: bool, check: Check | None) -> np.ndarray:
         """The rows of the ids at `which`, int64 (m,) distinct; what the table had once isn't asked for again."""
         with self._lock:
-            known = self._known.get(table)
-            if known is None:
-                known = self._known[table] = _Known(len(self))
-                with table.lock.reading():
-                    table.watch(known)
+            known = self._all_known(table)
             rows = known.rows[which]
             new = np.flatnonzero(rows < 0)
             if not len(new):
@@ -101,8 +98,38 @@ class Words:
                 check(ids)
             if grow and table.kind is None:
                 table.kind = self.kind  # all of these ids, not the first batch of them, decide
-            rows[new] = known.rows[which[new]] = table.find(ids, grow=grow).rows
+            batch = table.find(ids, grow=grow)
+            with table.lock.reading():  # what is forgotten from here on, the batch and `known` are both told
+                rows[new] = known.rows[which[new]] = batch.rows
             return rows
+
+    def look(self, table: Table) -> None:
+        """Find the rows of all ids before they are asked for, on any thread; what has none in the table gets none."""
+        batch = table.find(self.ids)
+        with self._lock, table.lock.reading():
+            known = self._all_known(table, reading=True)
+            np.copyto(known.rows, batch.rows, where=known.rows < 0)
+
+    def tables(self) -> list[Table]:
+        """Those in which rows were asked for."""
+        with self._lock:
+            return list(self._known)
+
+    def _all_known(self, table: Table, *, reading: bool = False) -> _Known:
+        known = self._known.get(table)
+        if known is None:
+            known = self._known[table] = _Known(len(self))
+            with nullcontext() if reading else table.lock.reading():
+                table.watch(known)
+        return known
+
+
+def look_ahead(before: list[Any], words: list[Any]) -> None:
+    """Find the ids of a batch in the tables in which those of the one before were looked up, column by column."""
+    for old, new in zip(before, words, strict=False):
+        for table in old.tables() if isinstance(old, Words) and isinstance(new, Words) else []:
+            with suppress(HotrowError):  # whoever looks them up raises it
+                new.look(table)
 
 
 class _Known:

@@ -134,16 +134,16 @@ class Stage:
         flat = to_matrix(gradients, batch.table.dim)
         with self.working():
             self._changes += 1
-            gradient = batch.merge(batch.table.unpool(batch, flat))
+            gradient, finite = batch.merge(batch.table.unpool(batch, flat))
             if hook.penalty is not None and scale != 0:
                 gradient += np.float32(scale) * hook.penalty.gradient(_rows_of(batch))
+                finite = math.isfinite(scale) and bool(np.isfinite(gradient).all())
             if scaled_by != 1:
                 gradient /= np.float32(scaled_by)
             if hook.pushes >= max(1, hook.pulls):  # backward once more, without a forward
                 self._round += 1
                 hook.enter(self._round)
-            finite = math.isfinite(scale) and bool(np.isfinite(gradient).all())
-            given = hook.gradient(finite)
+            given = hook.gradient(finite and math.isfinite(scale))
             self._pushed = max(self._pushed, hook.round)
             self._forget_old(hook)
             self.parts.append(Part(hook, batch, gradient, rate, hook.round, hook.number, scaled_by, carried))
@@ -217,7 +217,7 @@ class Stage:
             batch, gradient = parts[0].batch.unrepeated(), parts[0].gradient
         else:
             batch, which = Batch.once([part.batch for part in parts])
-            gradient = Groups.of(which, len(batch)).merge(np.concatenate([part.gradient for part in parts]))
+            gradient = Groups.of(which, len(batch)).merge(np.concatenate([part.gradient for part in parts]))[0]
         batch.table.update(batch, self.rule.apply(gradient, every), learning_rate=parts[-1].rate)
         for hook in {part.hook for part in parts}:
             if hook.constraint is not None:

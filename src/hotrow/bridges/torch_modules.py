@@ -62,7 +62,7 @@ class Brought:
             self.batch.winners = self.winners
         flat = to_matrix(self.gradients, self.batch.table.dim)
         groups = self.batch.groups()
-        total = groups.merge(self.batch.table.unpool(self.batch, flat))
+        total = groups.merge(self.batch.table.unpool(self.batch, flat))[0]
         if self.by_count:
             total /= np.diff(groups.starts).astype(np.float32)[:, None]
         batch = self.batch.unrepeated()
@@ -272,7 +272,7 @@ def _fold(parts: list[Part]) -> Part:
     if len(parts) == 1:
         return parts[0]
     batch, which = Batch.once([part.batch for part in parts])
-    return Part(batch, Groups.of(which, len(batch)).merge(np.concatenate([part.gradient for part in parts])))
+    return Part(batch, Groups.of(which, len(batch)).merge(np.concatenate([part.gradient for part in parts]))[0])
 
 
 def _norm(gradient: np.ndarray) -> float:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import chain, islice
 from typing import Any
 
@@ -16,11 +14,12 @@ from keras.src.trainers.data_adapters import data_adapter_utils, get_data_adapte
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from keras.src.trainers.data_adapters.generator_data_adapter import GeneratorDataAdapter
 
+from hotrow.bridges.ahead import Ahead
+from hotrow.bridges.codes import look_ahead
 from hotrow.errors import ArgumentError
 from hotrow.keras.columns import Columns
 
 _HELD = 64  # batches that are on their way through Keras and the backend
-_WAIT, _PATIENCE = 0.1, 5.0  # seconds: until a thread looks whether it is still wanted; until it is left to itself
 _PEEKED = data_adapter_utils.NUM_BATCHES_FOR_TENSOR_SPEC
 
 
@@ -86,6 +85,8 @@ class Stream(DataAdapter):
     def _encode(self, batch: Any) -> Any:
         x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
         x, words, single = self._columns.encode(x)
+        if self._held:
+            look_ahead(self._held[-1], words)
         self._held.append(words)
         y, weight = self._columns.targets(y, single), self._columns.targets(weight, single)
         x = tuple(x) if isinstance(x, list) else x  # a tf.data.Dataset would stack a list
@@ -175,7 +176,7 @@ class _Pass:
         self.restart = False
         self._first: list[Any] = []
         self._given = 0
-        self._ahead = _Ahead(items) if ahead else items
+        self._ahead = Ahead(items) if ahead else items
 
     def is_under_way(self) -> bool:
         """Whether more has been taken of it than is kept."""
@@ -183,7 +184,7 @@ class _Pass:
 
     def close(self) -> None:
         """Stop working ahead."""
-        if isinstance(self._ahead, _Ahead):
+        if isinstance(self._ahead, Ahead):
             self._ahead.close()
 
     def __iter__(self) -> Iterator[Any]:
@@ -196,57 +197,3 @@ class _Pass:
                 self._first.append(item)
             yield item
         self._given = _PEEKED + 1  # all has been taken
-
-
-class _Ahead(Iterator[Any]):
-    """Makes the next item of an iterator while this one is used; an error comes out where its item would.
-
-    The first item is made by whoever asks for it, for a model may have to be built for it. The thread begins when the
-    second is asked for.
-    """
-
-    def __init__(self, items: Iterator[Any]) -> None:
-        self._source = items
-        self._begun = False
-        self._items: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(1)
-        self._stopped = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def __next__(self) -> Any:
-        if not self._begun:
-            self._begun = True
-            return next(self._source)
-        if self._thread is None:
-            thread = threading.Thread(target=self._work, name="hotrow-ahead", daemon=True)
-            thread.start()
-            self._thread = thread
-        while not self._stopped.is_set():
-            with suppress(queue.Empty):
-                item, error = self._items.get(timeout=_WAIT)
-                if error is None:
-                    return item
-                self._stopped.set()
-                raise error
-        raise StopIteration
-
-    def close(self) -> None:
-        """End the thread, when the data has given what it was last asked for."""
-        self._stopped.set()
-        if self._thread is not None:
-            self._thread.join(_PATIENCE)
-
-    def _work(self) -> None:
-        try:
-            for item in self._source:
-                if not self._put(item, None):
-                    return
-            self._put(None, StopIteration())
-        except BaseException as error:  # noqa: BLE001 — raised again, where it is waited for
-            self._put(None, error)
-
-    def _put(self, item: Any, error: BaseException | None) -> bool:
-        while not self._stopped.is_set():
-            with suppress(queue.Full):
-                self._items.put((item, error), timeout=_WAIT)
-                return True
-        return False

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hotrow.kernels import jit
-from hotrow.kernels.simd import add_up
+from hotrow.kernels.simd import add_up, nothing_of, splat, sum_of
 
 
 @jit
@@ -72,12 +72,15 @@ def group(inverse, starts, items):
 
 @jit
 def total(gradients, apart, starts, items, out, dim, start, stop):
-    """Sum the gradients of each distinct id, in batch order.
+    """Sum the gradients of each distinct id, in batch order; return whether all sums are finite.
 
     gradients float32 (flat), that of id i at gradients[i · apart : i · apart + dim] → out float32 (flat), the sum of
     u at out[u · dim : (u + 1) · dim].
 
     starts [0, 2, 3]    items [0, 2, 1]    gradients [a, b, c]  →  [a + c, b]
     """
+    nothing = splat(np.float32(0))
     for u in range(start, stop):
         add_up(gradients, apart, dim, items, starts[u], starts[u + 1], starts[stop], out, u * dim)
+        nothing = nothing + nothing_of(out, u * dim, dim)
+    return sum_of(nothing) == 0

@@ -253,6 +253,17 @@ def add_scaled(source, i, scale, out, o, n):
 
 
 @jit(inline=True)
+def nothing_of(array, i, n):
+    """Lanes whose sum is 0, or NaN where array[i : i + n] isn't finite."""
+    total = splat(np.float32(0))
+    for j in range(0, n & WHOLE, WIDTH):
+        total = total + (load(array, i + j, WIDTH) - load(array, i + j, WIDTH))
+    if n & REST:
+        total = total + (load(array, i + (n & WHOLE), n & REST) - load(array, i + (n & WHOLE), n & REST))
+    return total
+
+
+@jit(inline=True)
 def add_up(source, apart, dim, items, begin, end, last, out, o):
     """out[o : o + dim] = the sum of the vectors items[begin:end], in that order; vector i is at source[i · apart].
 

@@ -203,7 +203,7 @@ class Retrieval:
         batch, codes = self._held_out(pairs, ks)
         asked, place = np.unique(codes >> np.uint64(32), return_inverse=True)
         asked = asked.astype(np.int64)
-        _, vectors = Side.of(self.users, batch).rows(asked)
+        _, vectors = Side.of(self.users, batch).look(asked)
         best, _ = rank(self.loss.user_factors(vectors), self._item_factors(), asked, self.known(), max(ks))
         return _measured(best, place, codes, ks)
 

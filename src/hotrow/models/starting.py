@@ -12,7 +12,7 @@ _TOGETHER = 1 << 16  # pairs whose vectors are added up at a time
 
 def start_items(items: Side, rows: np.ndarray, pairs: Pairs) -> None:
     """The bias, the last column: half the log of how often the item comes, or that is the first thing to be learned."""
-    batch, vectors = items.rows(rows)
+    batch, vectors = items.look(rows)
     counts = np.bincount(pairs.items, minlength=len(items.table))[rows]
     vectors[:, -1] = 0.5 * np.log(np.maximum(counts, 1))
     items.table.set(batch, vectors)
@@ -30,8 +30,8 @@ def start_users(users: Side, rows: np.ndarray, items: Side, pairs: Pairs) -> Non
     for start, stop in _whole_users(pairs.users[mine]):
         some = mine[start:stop]
         first = np.flatnonzero(np.r_[True, np.diff(pairs.users[some]) != 0])
-        batch, vectors = users.rows(pairs.users[some[first]])
-        unit = normalize(items.rows(pairs.items[some])[1][:, :-1])[0]
+        batch, vectors = users.look(pairs.users[some[first]])
+        unit = normalize(items.look(pairs.items[some])[1][:, :-1])[0]
         direction = normalize(np.add.reduceat(unit, first, axis=0))[0]
         users.table.set(batch, direction * normalize(vectors)[1])
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from hotrow.bridges.ahead import ahead
 from hotrow.kernels import ranking as kernels
 from hotrow.kernels import readonly
 from hotrow.models.ctrl_c import CtrlC
@@ -50,9 +53,13 @@ class Side:
         place[batch.distinct] = batch.first
         return cls(table, batch, place)
 
-    def rows(self, rows: np.ndarray) -> tuple[Batch, np.ndarray]:
+    def rows(self, rows: np.ndarray) -> Batch:
+        """The batch of these rows."""
+        return self.batch.take(self.place[rows])
+
+    def look(self, rows: np.ndarray) -> tuple[Batch, np.ndarray]:
         """The batch of these rows, and their vectors, float32 (n, dim)."""
-        batch = self.batch.take(self.place[rows])
+        batch = self.rows(rows)
         return batch, self.table.lookup(batch)
 
 
@@ -65,6 +72,22 @@ class Pairs:
 
     def __len__(self) -> int:
         return len(self.users)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step needs of its pairs, and no vector: so it is made ready while the step before it computes.
+
+    pairs int64 (p,) twice, which of the users and of the items each pair is; drawn int64 (d,), which of the items.
+    """
+
+    users: Batch
+    items: Batch
+    pairs: tuple[np.ndarray, np.ndarray]
+    known: Cells
+    log_q: np.ndarray
+    drawn: np.ndarray
+    epoch: int
 
 
 class Trainer:
@@ -90,19 +113,19 @@ class Trainer:
     def run(self, progress: Progress | None, ctrl_c: CtrlC) -> None:
         """All epochs. The learning rate falls to 0 along half a cosine (Loshchilov, Hutter 2017)."""
         steps = self.plan.epochs * -(-len(self.pairs) // self.plan.batch_size)
-        started, step, pairs, recent = perf_counter(), 0, 0, 0.0
-        for epoch in range(self.plan.epochs):
-            for chosen in self._batches():
-                rate = self.plan.learning_rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-                loss = self.step(chosen, rate)
-                step, pairs = step + 1, pairs + len(chosen)
-                recent = loss if step == 1 else 0.98 * recent + 0.02 * loss
+        started, pairs, recent = perf_counter(), 0, 0.0
+        epochs = chain.from_iterable(self._batches(epoch) for epoch in range(1, self.plan.epochs + 1))
+        with closing(ahead(epochs, self._prepare)) as ready:
+            for number, step in enumerate(ready):
+                loss = self._step(step, self.plan.learning_rate * 0.5 * (1 + math.cos(math.pi * number / steps)))
+                pairs += len(step.pairs[0])
+                recent = loss if number == 0 else 0.98 * recent + 0.02 * loss
                 if progress is not None:
                     speed = pairs / (perf_counter() - started)
-                    progress(step, steps, {"loss": recent, "pairs_per_second": speed, "epoch": epoch + 1})
+                    progress(number + 1, steps, {"loss": recent, "pairs_per_second": speed, "epoch": step.epoch})
                 ctrl_c.check()
 
-    def _batches(self) -> Iterator[np.ndarray]:
+    def _batches(self, epoch: int) -> Iterator[tuple[int, np.ndarray]]:
         """All pairs once, in a random order, but up to TOGETHER of a user side by side."""
         n = len(self.pairs)
         shuffled = self.random.permutation(n)
@@ -113,35 +136,48 @@ class Trainer:
         group = np.cumsum(number % TOGETHER == 0) - 1
         order = order[np.argsort(self.random.permutation(group[-1] + 1)[group], kind="stable")]
         for start in range(0, n, self.plan.batch_size):
-            yield order[start : start + self.plan.batch_size]
+            yield epoch, order[start : start + self.plan.batch_size]
 
-    def step(self, chosen: np.ndarray, rate: float) -> float:
-        """One step on these pairs; returns their mean loss."""
+    def _prepare(self, batch: tuple[int, np.ndarray]) -> Step:
+        """Called for one batch after the other, for it draws."""
+        epoch, chosen = batch
         chosen = chosen[np.argsort(self.pairs.users[chosen], kind="stable")]
         users, row = np.unique(self.pairs.users[chosen], return_inverse=True)
         drawn = self.random.integers(0, len(self.items.table), self.plan.negatives)
         items = np.unique(np.concatenate([self.pairs.items[chosen], drawn]))
         self.column_of[items] = np.arange(len(items), dtype=np.int32)
-        user_batch, user_vectors = self.users.rows(users)
-        item_batch, item_vectors = self.items.rows(items)
-        block = Block(
-            users=user_vectors,
-            items=np.ascontiguousarray(item_vectors[:, :-1]),
-            bias=np.ascontiguousarray(item_vectors[:, -1]),
+        step = Step(
+            users=self.users.rows(users),
+            items=self.items.rows(items),
             pairs=(row, self.column_of[self.pairs.items[chosen]]),
             known=self._known_cells(users),
             log_q=self.log_q[items],
             drawn=self.column_of[drawn],
-            scores=self._scores(len(users), len(items)),
+            epoch=epoch,
+        )
+        self.column_of[items] = -1
+        return step
+
+    def _step(self, step: Step, rate: float) -> float:
+        """One step; returns the mean loss of its pairs."""
+        user_vectors, item_vectors = self.users.table.lookup(step.users), self.items.table.lookup(step.items)
+        block = Block(
+            users=user_vectors,
+            items=np.ascontiguousarray(item_vectors[:, :-1]),
+            bias=np.ascontiguousarray(item_vectors[:, -1]),
+            pairs=step.pairs,
+            known=step.known,
+            log_q=step.log_q,
+            drawn=step.drawn,
+            scores=self._scores(len(step.users), len(step.items)),
         )
         loss, g_users, g_items, g_bias = self.loss.gradients(block)
-        self.column_of[items] = -1
         g_both = np.column_stack([g_items, g_bias])
         if self.plan.l2:
             g_users += np.float32(self.plan.l2) * user_vectors
             g_both += np.float32(self.plan.l2) * item_vectors
-        self.users.table.update(user_batch, g_users, learning_rate=rate)
-        self.items.table.update(item_batch, g_both, learning_rate=rate)
+        self.users.table.update(step.users, g_users, learning_rate=rate)
+        self.items.table.update(step.items, g_both, learning_rate=rate)
         return loss
 
     def _scores(self, users: int, items: int) -> np.ndarray:
@@ -155,4 +191,4 @@ class Trainer:
             self.cells = np.empty((2, 2 * most), np.int32)
         arrays = readonly(users), readonly(self.known.starts), readonly(self.known.items), readonly(self.column_of)
         count = kernels.cells(*arrays, self.cells[0], self.cells[1])
-        return self.cells[0, :count], self.cells[1, :count]
+        return self.cells[0, :count].copy(), self.cells[1, :count].copy()

@@ -71,16 +71,15 @@ class Groups:
         merging.group(readonly(inverse), starts, items)
         return cls(starts, items)
 
-    def merge(self, gradients: np.ndarray) -> np.ndarray:
-        """The sum of each distinct id's gradients, in batch order: float32 (n, dim) → (m, dim)."""
+    def merge(self, gradients: np.ndarray) -> tuple[np.ndarray, bool]:
+        """The sum of each distinct id's gradients, in batch order: float32 (n, dim) → (m, dim); if all are finite."""
         n, dim = gradients.shape
         out = np.empty((len(self.starts) - 1, dim), np.float32)
         inner = np.searchsorted(self.starts, threads.even(n, max(1, _GRAIN // dim))[:-1])
         bounds = [*inner.tolist(), len(out)]
         flat, apart = lines(gradients)
         arrays = readonly(flat), apart, readonly(self.starts), readonly(self.items)
-        threads.run(merging.total, bounds, *arrays, out.reshape(-1), dim)
-        return out
+        return out, all(threads.run(merging.total, bounds, *arrays, out.reshape(-1), dim))
 
 
 @dataclass(frozen=True)
@@ -209,6 +208,7 @@ class Batch:
         "keys",
         "padding",
         "shape",
+        "source",
         "table",
         "winners",
     )
@@ -234,6 +234,7 @@ class Batch:
         self.winners: np.ndarray | None = None
         self.forgotten: np.ndarray | None = None
         self.complete = False  # True where it is known that each id has a row
+        self.source: Any = None  # the Keys that it was found by
         self._name = name
 
     @property
@@ -274,8 +275,8 @@ class Batch:
             self.table.watch(batch)
         return batch
 
-    def merge(self, gradients: np.ndarray) -> np.ndarray:
-        """The sum of each distinct id's gradients, in batch order: float32 (n, dim) → (m, dim).
+    def merge(self, gradients: np.ndarray) -> tuple[np.ndarray, bool]:
+        """The sum of each distinct id's gradients, in batch order, float32 (n, dim) → (m, dim), and if all are finite.
 
         ids [7, 9, 7], gradients [a, b, c]  →  [a + c, b]
         """

@@ -119,7 +119,10 @@ class Table(View):
         pooling: str | None = None,
         mask: Any = None,
     ) -> Batch:
-        """As `View.find`; with `grow=True` new ids get their row, the first of them also deciding the kind of ids."""
+        """As `View.find`; with `grow=True` new ids get their row, the first of them also deciding the kind of ids.
+
+        So do those of a Batch that was found without, perhaps ahead of its step (`hotrow.ahead`).
+        """
         if not grow:
             return self._find(ids, offsets, weights, pooling, mask)
         if isinstance(ids, Batch):
@@ -145,11 +148,15 @@ class Table(View):
         return batch
 
     def _regrow(self, batch: Batch) -> Batch:
-        if batch.missing().any():
-            raise ArgumentError(
-                "this Batch was found without grow=True and has ids without a row: use find(ids, grow=True)"
-            )
-        return batch
+        """A batch that was found before, in which each id has its row now."""
+        if batch.complete or not batch.missing().any():
+            return batch
+        if batch.source is None:
+            raise ArgumentError("this part of a Batch has ids without a row: use find(ids, grow=True) before take()")
+        keys = ids_.to_keys(batch.source, self.kind)
+        padding = None if batch.padding is None else next(iter(batch.keys[batch.padding]), None)
+        with self.lock.writing():
+            return self._batch(self._insert(self._locate(keys, grow=True), padding), batch.bags, padding)
 
     def _insert(self, found: Found, padding: np.uint64 | None = None) -> Found:
         """Give the ids that have none their rows, but for `padding`; the caller holds the write lock."""
@@ -203,6 +210,7 @@ class Table(View):
         Rows forgotten since the Batch was found are skipped. Raises UnknownIdError, with nothing changed, for an id
         that never had a row, and ArgumentError for gradients of another shape or kind.
         """
+        self.settle()
         batch = self._find(ids, offsets, weights, pooling)
         flat = to_floats(gradients, (*batch.shape, self.dim), "gradients")
         rate = self._check_rate(learning_rate)

@@ -124,7 +124,6 @@ class View:
     def _find(self, ids: Any, offsets: Any, weights: Any, pooling: str | None, mask: Any = None) -> Batch:
         if isinstance(ids, Batch):
             return self._own(ids, offsets)
-        self.settle()
         keys = ids_.to_keys(ids, self.kind)
         bags = to_bags(offsets, weights, pooling, len(keys.keys))
         with self.lock.reading():
@@ -164,7 +163,7 @@ class View:
         if padding is not None:
             found.rows[padding] = -1  # if it was given a row by other means, it isn't looked at
         batch = Batch(self, found.keys.shape, found.unique, found.rows, _namer(found.keys), bags, padding)
-        batch.complete = padding is None and not found.missing
+        batch.complete, batch.source = padding is None and not found.missing, found.keys
         return batch
 
     def watch(self, batch: Batch) -> None:
