@@ -20,12 +20,14 @@ moves ends with a bucket that isn't full, so that nothing which is at home in it
 import numpy as np
 
 from hotrow.kernels import approach, jit, prefetch
-from hotrow.kernels.simd import copy
+from hotrow.kernels.simd import copy, lowest, matches
 
 CELLS = 5  # in a bucket
 WORDS = 8  # of a bucket
-AHEAD = 24  # keys between asking for a bucket and reading it
-HALFWAY = 10  # keys between asking for a row and copying it
+KEYS = 0b11111  # which of the words are keys
+AHEAD = 28  # keys between asking for a bucket and the end of a look-up
+GLANCE, SETTLE = 16, 8  # keys between a look into that bucket alone, and into those behind it, and the end
+UNSETTLED = -2  # a row that stands in a later bucket, or nowhere
 
 MASK, BASE, OLD_MASK, OLD_BASE, ORIGIN, MOVED = 0, 1, 2, 3, 4, 5
 """What stands in a frame: of the buckets and of the old ones, how many less 1 and from where on; the first to move, and
@@ -45,6 +47,12 @@ def mix(key):
 def number_at(bucket, cell):
     """Where a row number stands in `numbers`."""
     return 2 * WORDS * bucket + 2 * CELLS + cell
+
+
+@jit(inline=True)
+def read(frame):
+    """A frame as a tuple, read once for all keys: what is written meanwhile might be it, for all a compiler knows."""
+    return frame[0], frame[1], frame[2], frame[3], frame[4], frame[5]
 
 
 @jit(inline=True)
@@ -71,19 +79,33 @@ def probe(cells, numbers, frame, key, n_rows):
     """
     bucket, mask, base = home(key, frame)
     for _ in range(mask + 1):
-        at = (base + bucket) * WORDS
-        cell = CELLS
-        for c in range(CELLS - 1, -1, -1):  # without a branch; the first that fits, for empty cells look like key 0
-            if cells[at + c] == key:
-                cell = c
-        place = 2 * at + 2 * CELLS
-        if cell < CELLS and numbers[place + cell] != 0:
-            row = np.int64(numbers[place + cell]) - 1
-            return row if row < n_rows else np.int64(-1)
-        if numbers[place + CELLS - 1] == 0:
+        here = matches(cells, (base + bucket) * WORDS, key) & KEYS
+        if here:  # the first that fits, for empty cells look like key 0
+            row = np.int64(numbers[number_at(base + bucket, lowest(here))]) - 1
+            if row >= 0:
+                return row if row < n_rows else np.int64(-1)
+        if numbers[number_at(base + bucket, CELLS - 1)] == 0:
             return np.int64(-1)
         bucket = (bucket + 1) & mask
     return np.int64(-1)
+
+
+@jit(inline=True)
+def glance(cells, numbers, frame, key, n_rows):
+    """As `probe`, but UNSETTLED where the first bucket doesn't tell: the cache is asked for the second one.
+
+    A key in eight stands behind its first bucket, and each that is waited for costs as much as ten that were asked for.
+    """
+    bucket, mask, base = home(key, frame)
+    here = matches(cells, (base + bucket) * WORDS, key) & KEYS
+    if here:
+        row = np.int64(numbers[number_at(base + bucket, lowest(here))]) - 1
+        if row >= 0:
+            return row if row < n_rows else np.int64(-1)
+    if numbers[number_at(base + bucket, CELLS - 1)] == 0:
+        return np.int64(-1)
+    prefetch(cells, (base + ((bucket + 1) & mask)) * WORDS)
+    return np.int64(UNSETTLED)
 
 
 @jit
@@ -93,13 +115,17 @@ def find(cells, frame, n_rows, keys, rows, start, stop):
     keys [7, 9, 7]  →  rows [0, -1, 0]    → 1
     """
     numbers = cells.view(np.uint32)
-    missing = 0
-    for i in range(start, stop):
+    frame, missing = read(frame), 0
+    for i in range(start - AHEAD, stop):
         if i + AHEAD < stop:
             call(cells, keys[i + AHEAD], frame)
-        row = probe(cells, numbers, frame, keys[i], n_rows)
-        rows[i] = row
-        missing += row < 0
+        if start <= i + SETTLE < stop:
+            rows[i + SETTLE] = glance(cells, numbers, frame, keys[i + SETTLE], n_rows)
+        if i < start:
+            continue
+        if rows[i] == UNSETTLED:
+            rows[i] = probe(cells, numbers, frame, keys[i], n_rows)
+        missing += rows[i] < 0
     return missing
 
 
@@ -111,15 +137,17 @@ def fetch(cells, frame, n_rows, keys, data, stride, dim, rows, out, apart, start
     out float32 (flat), vector i at out[i · apart : i · apart + dim], zeros there. Returns how many have none.
     """
     numbers = cells.view(np.uint32)
-    missing = 0
-    for i in range(start - HALFWAY, stop):
+    frame, missing = read(frame), 0
+    for i in range(start - AHEAD, stop):
         if i + AHEAD < stop:
             call(cells, keys[i + AHEAD], frame)
-        if i + HALFWAY < stop:
-            row = probe(cells, numbers, frame, keys[i + HALFWAY], n_rows)
-            rows[i + HALFWAY] = row
-            if row >= 0:
-                approach(data, row * stride, dim)
+        if start <= i + GLANCE < stop:
+            rows[i + GLANCE] = glance(cells, numbers, frame, keys[i + GLANCE], n_rows)
+        if start <= i + SETTLE < stop:
+            if rows[i + SETTLE] == UNSETTLED:
+                rows[i + SETTLE] = probe(cells, numbers, frame, keys[i + SETTLE], n_rows)
+            if rows[i + SETTLE] >= 0:
+                approach(data, np.int64(rows[i + SETTLE]) * stride, dim)
         if i < start:
             continue
         row = np.int64(rows[i])

@@ -158,6 +158,26 @@ def _where_more(typing_context: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
     return LANES(LANES, LANES, LANES, LANES), codegen
 
 
+@intrinsic
+def _matches(typing_context: Any, array: Any, i: Any, word: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.VectorType(_I64, WIDTH)
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        words = builder.load(builder.bitcast(builder.gep(data, [args[1]]), kind.as_pointer()), align=8)
+        equal = builder.icmp_unsigned("==", words, _spread(builder, args[2], _I64))
+        return builder.zext(builder.bitcast(equal, ir.IntType(WIDTH)), _I64)
+
+    return types.int64(array, types.int64, types.uint64), codegen
+
+
+@intrinsic
+def _lowest(typing_context: Any, bits: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), codegen
+
+
 def _let(operation: Any, instruction: str) -> None:
     """Lanes know this operator."""
 
@@ -207,6 +227,14 @@ def _splat_plain(x: Any) -> np.ndarray:
     return np.full(WIDTH, x, np.float32)
 
 
+def _matches_plain(array: np.ndarray, i: int, word: Any) -> int:
+    return sum(1 << c for c in range(WIDTH) if array[i + c] == word)
+
+
+def _lowest_plain(bits: int) -> int:
+    return (bits & -bits).bit_length() - 1
+
+
 load: Any = _load_plain if INTERPRETED else _load
 """load(array, i, n): array[i : i + n], n at most WIDTH, and zeros in the other lanes."""
 store: Any = _store_plain if INTERPRETED else _store
@@ -219,6 +247,10 @@ sum_of: Any = np.sum if INTERPRETED else _sum_of
 """sum_of(lanes): their sum, by halves."""
 where_more: Any = _where_more_plain if INTERPRETED else _where_more
 """where_more(a, b, yes, no): yes where a > b, else no; so also where either is NaN."""
+matches: Any = _matches_plain if INTERPRETED else _matches
+"""matches(array, i, word): bit c is set where array[i + c] == word; of eight uint64."""
+lowest: Any = _lowest_plain if INTERPRETED else _lowest
+"""lowest(bits): the number of the lowest bit that is set; there must be one."""
 
 
 @jit(inline=True)
