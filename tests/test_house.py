@@ -75,6 +75,7 @@ PUBLIC = [
     "DataError",
     "CorruptError",
     "LockedError",
+    "DiskError",
     "MissingExtraError",
 ]
 

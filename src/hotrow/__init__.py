@@ -14,6 +14,7 @@ from hotrow.errors import (
     ArgumentError,
     CorruptError,
     DataError,
+    DiskError,
     HotrowError,
     IdError,
     KindError,
@@ -93,6 +94,7 @@ __all__ = [  # noqa: RUF022 — in the order data flows
     "DataError",
     "CorruptError",
     "LockedError",
+    "DiskError",
     "MissingExtraError",
 ]
 

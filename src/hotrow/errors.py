@@ -8,6 +8,7 @@ HotrowError
 ├── DataError(ValueError)              a file or a column that can't be read as asked
 ├── CorruptError(OSError)              a file on disk that isn't what was written
 ├── LockedError(OSError)               another process is writing to this path
+├── DiskError(OSError)                 a folder that can't hold a table's rows: full, or it maps no files
 └── MissingExtraError(ImportError)     an optional package isn't installed
 
 A message says what was given, what was expected, and the call that would be right. Each class also is the
@@ -48,6 +49,10 @@ class CorruptError(HotrowError, OSError):
 
 class LockedError(HotrowError, OSError):
     """Another process is writing to this path."""
+
+
+class DiskError(HotrowError, OSError):
+    """A folder that can't hold the rows of a table: its disk is full, or maps no files; nothing was changed."""
 
 
 class MissingExtraError(HotrowError, ImportError):

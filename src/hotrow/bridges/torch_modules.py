@@ -106,7 +106,7 @@ class Gradients:
         return 1
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Gradients:
-        new = Gradients(Table.from_state(self.table.state()), copy.deepcopy(self.hook, memo))
+        new = Gradients(Table.from_state(self.table.state(), path=self.table.path), copy.deepcopy(self.hook, memo))
         new.explicit = self.explicit
         return new
 

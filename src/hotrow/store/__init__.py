@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from hotrow.store.checks import made_of
+from hotrow.table.mapped import folder_of
 from hotrow.table.table import Table
 from hotrow.table.view import View
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from hotrow.table.state import State
 
-V = TypeVar("V", bound=View)
-
-
-def load(path: str | PathLike[str], generation: int | None = None) -> Table:
+def load(path: str | PathLike[str], generation: int | None = None, *, rows: str | PathLike[str] | None = None) -> Table:
     """The table saved at `path`, to go on training: equal in every bit to the one that was saved.
 
     generation: an older one that is still there; by default the newest. Never falls back to another by itself.
+    rows: a folder, where the rows of the table live in a file, as with `Table(…, path=folder)`.
     Raises CorruptError for what isn't a whole snapshot, naming the file.
 
     >>> import hotrow, tempfile
@@ -34,7 +32,10 @@ def load(path: str | PathLike[str], generation: int | None = None) -> Table:
     """
     from hotrow.store import snapshot
 
-    return _made(Table, snapshot.read(Path(path), generation), path)
+    folder = None if rows is None else folder_of(rows)
+    state = snapshot.read(Path(path), generation, map_rows=folder is not None)
+    with made_of(path):
+        return Table.from_state(state, path=folder)
 
 
 def view(path: str | PathLike[str], generation: int | None = None) -> View:
@@ -44,9 +45,6 @@ def view(path: str | PathLike[str], generation: int | None = None) -> View:
     """
     from hotrow.store import snapshot
 
-    return _made(View, snapshot.open_mapped(Path(path), generation), path)
-
-
-def _made(kind: type[V], state: State, path: str | PathLike[str]) -> V:
+    state = snapshot.open_mapped(Path(path), generation)
     with made_of(path):
-        return kind.from_state(state)
+        return View.from_state(state)

@@ -133,13 +133,16 @@ class _Meter:
 # --- read ------------------------------------------------------------------------------------------------------
 
 
-def read(path: StrPath, generation: int | None = None, *, progress: Progress | None = None) -> State:
+def read(
+    path: StrPath, generation: int | None = None, *, map_rows: bool = False, progress: Progress | None = None
+) -> State:
     """The newest generation at `path`, or the one asked for, in memory, every checksum compared.
 
+    map_rows: weights and slots are compared too, and then mapped, not read: they may be larger than memory.
     It never takes another generation by itself: a damaged one is a CorruptError that names the file and, if there
     is one, the generation to ask for. DataError if `path` has no snapshot or not that generation.
     """
-    return _open(path, generation, lambda number, folder: _read(number, folder, progress))
+    return _open(path, generation, lambda number, folder: _read(number, folder, map_rows, progress))
 
 
 def open_mapped(path: StrPath, generation: int | None = None) -> State:
@@ -164,12 +167,17 @@ def _open(path: StrPath, generation: int | None, load: Callable[[int, Path], Sta
     raise AssertionError("the last try returns or raises")
 
 
-def _read(number: int, folder: Path, progress: Progress | None) -> State:
+def _read(number: int, folder: Path, map_rows: bool, progress: Progress | None) -> State:
     manifest = read_manifest(folder)
     meter = _Meter(progress, sum(part.size for part in manifest.parts.values()), number)
 
     def arrays(part: Part, expected: Expected) -> dict[str, np.ndarray]:
-        return read_arrays(folder / part.name, expected, part, meter.at(part.name))
+        file, advance = folder / part.name, meter.at(part.name)
+        if not map_rows or part.name in {KEYS, INDEX}:
+            return read_arrays(file, expected, part, advance)
+        for problem in check_part(file, part, advance):
+            raise CorruptError(problem)
+        return map_arrays(file, expected, part)
 
     def strings(part: Part) -> pa.LargeStringArray:
         return read_strings(folder / part.name, part, manifest.rows, meter.at(part.name))

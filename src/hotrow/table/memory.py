@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -88,21 +89,35 @@ def _physical() -> int:
         return _SPACE
 
 
+def shrinking(size: int) -> Iterator[int]:
+    """Sizes of address space to ask for, at most `size` and one table's part: each a sixteenth of the one before."""
+    size = min(size, _space.left // _PART)
+    while size >= _SMALLEST:
+        yield size
+        size //= 16
+
+
+def name_space(sizes: Iterable[int], make: Callable[[int], mmap.mmap]) -> tuple[mmap.mmap | None, OSError | None]:
+    """The map of the first of these sizes that the system lets us name, or None and what it said to the last."""
+    refused = None
+    for size in sizes:
+        try:
+            named = make(size)
+        except (OSError, ValueError, OverflowError) as error:
+            refused = error if isinstance(error, OSError) else OSError(str(error))
+            continue
+        _space.take(size)
+        weakref.finalize(named, _space.give_back, size).atexit = False
+        return named, None
+    return None, refused
+
+
 def _reserve(size: int) -> mmap.mmap | None:
     """Private zero pages, `size` bytes of them or as many as the system lets us name."""
     if sys.platform == "win32":  # there anonymous maps are committed at once
         return None
-    size = min(size, _physical(), _space.left // _PART)
     flags = (
         mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
     )
-    while size >= _SMALLEST:
-        try:
-            named = mmap.mmap(-1, size, flags=flags)
-        except (OSError, ValueError, OverflowError):
-            size //= 16
-            continue
-        _space.take(size)
-        weakref.finalize(named, _space.give_back, size).atexit = False
-        return named
-    return None
+    named, _ = name_space(shrinking(min(size, _physical())), lambda size: mmap.mmap(-1, size, flags=flags))
+    return named

@@ -44,9 +44,22 @@ class Optimizer:
         """Floats a row beside the weights."""
         return sum(self.slot_widths(dim).values())
 
+    def slot_columns(self, dim: int) -> dict[str, slice]:
+        """Name → where each slot lies in a row of `dim` weights and all slots."""
+        widths = self.slot_widths(dim)
+        ends = dim + np.cumsum([*widths.values()], dtype=np.int64)
+        return {name: slice(end - widths[name], end) for name, end in zip(widths, ends.tolist(), strict=True)}
+
     def first_slots(self, dim: int) -> np.ndarray:
         """What the slots of a new row hold: float32 (slots(dim),)."""
         return np.zeros(self.slots(dim), np.float32)
+
+    def rate(self, given: float | None) -> float:
+        """The learning rate of a step: the one given for it, or the optimizer's own. ArgumentError if it can't be."""
+        rate = self.learning_rate if given is None else float(given)
+        if not 0 <= rate < math.inf:
+            raise ArgumentError(f"learning_rate must be finite and not negative; got {given!r}")
+        return rate
 
     def numbers(self, step: int, learning_rate: float) -> np.ndarray:
         """What the kernel needs at this step (the first is 1), the decay first: float32."""

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from os import PathLike
+from pathlib import Path
 
 import numpy as np
 
 from hotrow.kernels import drawing, lines, pooling, readonly, threads
+from hotrow.table.mapped import Mapped, folder_of
 from hotrow.table.memory import Growable
 
 _MOST_FLOATS = 2**40
+_PIECE = 1 << 20  # floats copied at a time, so that each page of a file is needed once
 _GRAIN = 1 << 17  # floats that are worth a thread
 
 
@@ -17,14 +23,22 @@ class Rows:
     """Row r is data[r · stride : (r + 1) · stride]: `dim` weights, then what the optimizer keeps.
 
     Side by side, for a step that finds weights and slots in three arrays waits for three cache misses a row.
+    They grow in memory, or in a file in the folder `path`; those of `data` are to be read.
     """
 
-    def __init__(self, dim: int, first_slots: np.ndarray, data: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        first_slots: np.ndarray,
+        data: np.ndarray | None = None,
+        path: str | PathLike[str] | None = None,
+    ) -> None:
         self.dim = dim
         self.stride = dim + len(first_slots)
         self.first_slots = first_slots
         self._fixed = data
-        self._data = Growable(np.float32, _MOST_FLOATS) if data is None else None
+        self._file = None if path is None else Mapped(np.float32, _MOST_FLOATS, folder_of(path))
+        self._data = self._file or (Growable(np.float32, _MOST_FLOATS) if data is None else None)
 
     @property
     def data(self) -> np.ndarray:
@@ -36,18 +50,52 @@ class Rows:
         return self.data[: n * self.stride].reshape(n, self.stride)
 
     def ensure(self, n: int) -> None:
-        """Make room for n rows in all."""
+        """Make room for n rows in all. DiskError, with nothing changed, where the disk is full."""
         if self._data is not None:
             self._data.ensure(n * self.stride)
 
+    @property
+    def path(self) -> Path | None:
+        """The folder of the file that they are in, or None: they are in memory."""
+        return self._file and self._file.folder
+
+    def expect(self, rows: np.ndarray) -> None:
+        """These (int32 (n,), −1 for none) are used next: what of them is on disk may be fetched together."""
+        if self._file is not None:
+            self._file.expect(rows, self.stride)
+
+    def in_order(self) -> AbstractContextManager[None]:
+        """Within, they are read from the first to the last."""
+        return nullcontext() if self._file is None else self._file.in_order()
+
+    def fill(self, n: int, parts: Sequence[tuple[slice, np.ndarray]]) -> None:
+        """Make room for n rows, and give them (columns, values float32 (n, width)) of each part."""
+        self.ensure(n)
+        matrix, step = self.matrix(n), max(1, _PIECE // self.stride)
+        for start in range(0, n, step):
+            for columns, values in parts:
+                matrix[start : start + step, columns] = values[start : start + step]
+
     def with_slots(self, n: int, first_slots: np.ndarray) -> Rows:
         """The first n rows' weights, with new slots beside them."""
-        rows = Rows(self.dim, first_slots)
-        rows.ensure(n)
-        matrix = rows.matrix(n)
-        matrix[:, : self.dim] = self.matrix(n)[:, : self.dim]
-        matrix[:, self.dim :] = first_slots
+        rows = Rows(self.dim, first_slots, path=self.path)
+        slots = np.broadcast_to(first_slots, (n, len(first_slots)))
+        with self.in_order():
+            rows.fill(n, [(slice(self.dim), self.matrix(n)[:, : self.dim]), (slice(self.dim, None), slots)])
         return rows
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """A copy of these rows (int32 (n,), ascending), weights and slots: float32 (n, stride), where they are."""
+        n = int(rows[-1]) + 1 if len(rows) else 0
+        if self._file is None:
+            return self.matrix(n)[rows]
+        copy, step = Rows(self.dim, self.first_slots, path=self.path), max(1, _PIECE // self.stride)
+        copy.ensure(len(rows))
+        matrix = copy.matrix(len(rows))
+        with self.in_order():
+            for start in range(0, len(rows), step):
+                matrix[start : start + step] = self.matrix(n)[rows[start : start + step]]
+        return matrix
 
     def start(self, rows: np.ndarray, keys: np.ndarray, seed: int, kind: int, numbers: tuple[float, float]) -> None:
         """Write the first values of `rows` (int32 (n,)), each by its key (uint64 (n,))."""

@@ -43,6 +43,7 @@ class Table(View):
     initializer  hotrow.Uniform (0.05, if not given), Normal, TruncatedNormal, Constant or Zeros
     seed         first values are a function of it and of the id, whatever the order in which ids arrive
     ids          "int64", "uint64" or "string"; else the first ids that get a row decide
+    path         a folder: rows live in a file there, as many as the disk holds, those in use in memory (docs/bigger.md)
 
     Any number of threads may look up while one updates. Raises ArgumentError for arguments that can't be right.
 
@@ -62,6 +63,7 @@ class Table(View):
         initializer: Initializer | None = None,
         seed: int = 0,
         ids: str | None = None,
+        path: str | PathLike[str] | None = None,
     ) -> None:
         if isinstance(dim, bool) or not isinstance(dim, int | np.integer) or dim < 1:
             raise ArgumentError(
@@ -79,7 +81,7 @@ class Table(View):
         self.lock = ReadersWriter()
         self._index = Index()
         self._strings = Strings()
-        self._begin(Rows(self.dim, self.optimizer.first_slots(self.dim)), 0)
+        self._begin(Rows(self.dim, self.optimizer.first_slots(self.dim), path=path), 0)
 
     @staticmethod
     def _check_seam(given: Any, kind: type, example: str) -> None:
@@ -104,6 +106,11 @@ class Table(View):
         """How many updates the table has taken; Adam's bias correction counts them."""
         self.settle()
         return self._steps
+
+    @property
+    def path(self) -> Path | None:
+        """The folder where the rows' file is, which has no name; None if they are in memory."""
+        return self._rows.path
 
     def watch(self, batch: Marked) -> None:
         """Tell `batch` of rows that are forgotten from now on, for as long as anyone holds it."""
@@ -145,6 +152,7 @@ class Table(View):
     def _batch(self, found: Found, bags: Bags | None, mask: np.uint64 | None = None) -> Batch:
         batch = super()._batch(found, bags, mask)
         self.watch(batch)
+        self._rows.expect(batch.distinct)
         return batch
 
     def _regrow(self, batch: Batch) -> Batch:
@@ -163,12 +171,12 @@ class Table(View):
         keys = found.keys
         if not len(keys.keys):
             return found
-        self.kind = keys.kind
         if padding is not None:
             found.rows[found.unique.keys == padding] = 0  # any row will do: it isn't new
         new = np.flatnonzero(found.rows < 0) if found.missing else ()
+        self._rows.ensure(self._index.n_rows + len(new))
+        self.kind = keys.kind
         if len(new):
-            self._rows.ensure(self._index.n_rows + len(new))
             self._index.insert(found.index_keys, found.rows)
             rows = found.rows[new]
             self._rows.start(rows, found.unique.keys[new], self.seed, self.initializer.kind, self.initializer.numbers())
@@ -188,9 +196,15 @@ class Table(View):
         pooling: str | None = None,
     ) -> np.ndarray:
         """As `View.lookup`; with `grow=True`, for training, new ids get their row. Without, nothing changes."""
-        if not grow:
+        if not grow and self.path is None:
             return super().lookup(ids, unknown=unknown, out=out, offsets=offsets, weights=weights, pooling=pooling)
-        return self._lookup(self.find(ids, grow=True, offsets=offsets, weights=weights, pooling=pooling), unknown, out)
+        return self._lookup(self.find(ids, grow=grow, offsets=offsets, weights=weights, pooling=pooling), unknown, out)
+
+    def fetch(
+        self, ids: Any, make: Callable[..., Batch], out: np.ndarray | None = None
+    ) -> tuple[Batch, np.ndarray] | None:
+        """As `View.fetch`, but None where rows are in a file: `find` has what is on disk fetched together."""
+        return None if self.path is not None else super().fetch(ids, make, out)
 
     def update(
         self,
@@ -213,18 +227,12 @@ class Table(View):
         self.settle()
         batch = self._find(ids, offsets, weights, pooling)
         flat = to_floats(gradients, (*batch.shape, self.dim), "gradients")
-        rate = self._check_rate(learning_rate)
+        rate = self.optimizer.rate(learning_rate)
         flat = self.unpool(batch, flat)
         with self.lock.writing():
             self._check_known(batch)
             if len(batch):
                 self._step(batch, flat, rate)
-
-    def _check_rate(self, learning_rate: float | None) -> float:
-        rate = self.optimizer.learning_rate if learning_rate is None else float(learning_rate)
-        if not 0 <= rate < np.inf:
-            raise ArgumentError(f"learning_rate must be finite and not negative; got {learning_rate!r}")
-        return rate
 
     def _check_known(self, batch: Batch) -> None:
         missing = None if batch.complete else batch.missing()
@@ -321,16 +329,10 @@ class Table(View):
         matrix = self._rows.matrix(n)
         rows = self._index.rows()
         if self._index.has_holes:
-            matrix = matrix[rows]
-        slots = {name: matrix[:, columns] for name, columns in self._columns().items()}
+            matrix = self._rows.take(rows)
+        slots = {name: matrix[:, columns] for name, columns in self.optimizer.slot_columns(self.dim).items()}
         strings = self._strings.take(rows) if self.kind == "string" else None
         return State(self._config(), self._index.keys(), matrix[:, : self.dim], self._index.cells(), slots, strings)
-
-    def _columns(self) -> dict[str, slice]:
-        """Where each slot lies in a row."""
-        widths = self.optimizer.slot_widths(self.dim)
-        ends = self.dim + np.cumsum([*widths.values()], dtype=np.int64)
-        return {name: slice(end - widths[name], end) for name, end in zip(widths, ends.tolist(), strict=True)}
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -344,19 +346,16 @@ class Table(View):
         }
 
     @classmethod
-    def from_state(cls, state: State) -> Self:
-        """A table equal to the one whose state this is; the arrays are copied."""
+    def from_state(cls, state: State, *, path: str | PathLike[str] | None = None) -> Self:
+        """A table equal to the one whose state this is; the arrays are copied. path: as of `Table`."""
         table = cls.__new__(cls)
         table._read_config(state.config)
         table.optimizer = optimizers.from_config(state.config["optimizer"])
         state.check_rows(table.dim, table.optimizer.slot_widths(table.dim))
         table._open_ids(state, writable=True)
-        rows = Rows(table.dim, table.optimizer.first_slots(table.dim))
-        rows.ensure(len(state.keys))
-        matrix = rows.matrix(len(state.keys))
-        matrix[:, : table.dim] = state.weights
-        for name, columns in table._columns().items():
-            matrix[:, columns] = state.slots[name]
+        rows = Rows(table.dim, table.optimizer.first_slots(table.dim), path=path)
+        slots = [(columns, state.slots[name]) for name, columns in table.optimizer.slot_columns(table.dim).items()]
+        rows.fill(len(state.keys), [(slice(table.dim), state.weights), *slots])
         table._begin(rows, state.config["steps"])
         return table
 
@@ -368,7 +367,7 @@ class Table(View):
         """
         if state.config["dim"] != self.dim:
             raise ArgumentError(f"this table has vectors of {self.dim} floats, the state {state.config['dim']}")
-        other = type(self).from_state(state)
+        other = type(self).from_state(state, path=self.path)
         with self.lock.writing():
             for batch in self._live:
                 batch.mark(np.arange(self._index.n_rows, dtype=np.int32))
@@ -404,5 +403,5 @@ class Table(View):
         from hotrow.store import snapshot  # the one call against the flow: a table saves itself
 
         self.settle()
-        with self.lock.reading():
+        with self.lock.reading(), self._rows.in_order():
             return snapshot.save(Path(path), self._state(), progress=progress)
