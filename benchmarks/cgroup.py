@@ -1,4 +1,4 @@
-"""A process that may take so much memory and no more: in a control group of its own, where this machine lets us make one.
+"""A process that may take so much memory and no more: in a control group of its own, where we may make one.
 
 A limit of address space (`ulimit -v`) can't serve: it counts a mapped file whether it is in memory or not.
 """
@@ -6,7 +6,6 @@ A limit of address space (`ulimit -v`) can't serve: it counts a mapped file whet
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -25,10 +24,9 @@ class Group:
 
     folder: Path
 
-    def run(self, command: Sequence[str], **options: object) -> subprocess.CompletedProcess[str]:
-        """As subprocess.run, with all the memory of the process, its files' too, in the group from the start."""
-        enter = 'echo $$ > "$0" && exec "$@"'
-        return subprocess.run(["sh", "-c", enter, str(self.folder / "cgroup.procs"), *command], text=True, **options)
+    def inside(self, command: Sequence[str]) -> list[str]:
+        """The command that runs `command` with all its memory, its files' too, in the group from the start."""
+        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self.folder / "cgroup.procs"), *command]
 
     def peak(self) -> int:
         """The most bytes that it has had at once."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import gc
+import mmap
+import resource
 
 import numpy as np
+import pytest
 
 import hotrow
 from hotrow.table import memory
@@ -32,6 +35,30 @@ def test_an_array_grows_where_there_is_no_address_space_to_name(monkeypatch):
         growable.ensure(n)
         growable.array[n - 1] = n
     assert growable.array[[0, 9, 4999]].tolist() == [0, 10, 5000]
+
+
+@pytest.mark.parametrize(("counting", "named"), [("0\n", 2**16), ("1\n", 2**16), ("2\n", 0)])
+def test_nothing_is_named_ahead_where_the_system_counts_it_as_taken(monkeypatch, tmp_path, counting, named):
+    (tmp_path / "overcommit_memory").write_text(counting)
+    monkeypatch.setattr(memory, "_OVERCOMMIT", tmp_path / "overcommit_memory")
+    growable = Growable(np.int64, 2**13)
+    assert growable.array.nbytes == named
+    growable.ensure(100)
+    growable.array[99] = 1
+
+
+def test_of_a_limit_of_address_space_each_array_takes_a_small_part(monkeypatch, tmp_path):
+    (tmp_path / "statm").write_text("1024 1 1 1 0 1 0\n")
+    monkeypatch.setattr(memory, "_NAMED", tmp_path / "statm")
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    most = 2**46  # far from what this process has
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
+        assert next(memory.shrinking(2**60)) == min(memory._space.left, most - 1024 * mmap.PAGESIZE) // 64
+        monkeypatch.setattr(memory, "_NAMED", tmp_path / "none")
+        assert next(memory.shrinking(2**60)) == min(memory._space.left, most) // 64
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def test_an_array_grows_beyond_what_was_named(monkeypatch):

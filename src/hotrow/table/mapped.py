@@ -14,8 +14,8 @@ import os
 import sys
 import tempfile
 import weakref
-from collections.abc import Generator, Iterable
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +78,7 @@ class Mapped:
         weakref.finalize(self, os.close, self._handle).atexit = False
         self._room = 0
         self._make_room(_PAGE)
-        self._use(shrinking(min(limit * self._dtype.itemsize, _size_of_disk(folder))))
+        self._use((*shrinking(min(limit * self._dtype.itemsize, _size_of_disk(folder))), self._room))
         self._read = _pages_read()
 
     @property
@@ -123,14 +123,9 @@ class Mapped:
         for begin, end in zip(begins[:_MOST_ADVISED].tolist(), ends[:_MOST_ADVISED].tolist(), strict=True):
             _advise(self._map, "MADV_WILLNEED", begin * _PAGE, (end - begin) * _PAGE)
 
-    @contextmanager
-    def in_order(self) -> Generator[None]:
-        """Within, what is read is read from front to back, and the system reads ahead."""
-        _advise(self._map, "MADV_SEQUENTIAL")
-        try:
-            yield
-        finally:
-            _advise(self._map, "MADV_RANDOM")
+    def read_in_order(self, whether: bool) -> None:
+        """From now on it is read from front to back, and the system reads ahead; or again here and there."""
+        _advise(self._map, "MADV_SEQUENTIAL" if whether else "MADV_RANDOM")
 
     def _make_room(self, end: int) -> None:
         ahead = self._room + min(max(_AHEAD, self._room // 8), _MOST_AHEAD) // _PAGE * _PAGE
@@ -172,7 +167,7 @@ class Mapped:
             opened = mmap.mmap(self._handle, size)
         finally:
             os.ftruncate(self._handle, self._room)
-        _advise(opened, "MADV_RANDOM")  # else a miss reads 128 KiB, of which a row needs one page
+        _advise(opened, "MADV_RANDOM")  # else a miss reads up to 128 KiB, of which a row needs a page or two
         return opened
 
 

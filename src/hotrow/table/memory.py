@@ -8,20 +8,27 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
+
+if sys.platform != "win32":
+    import resource
 
 _SPACE = 1 << 46  # bytes of address space for all tables together; a process has 2⁴⁷, and its threads need theirs
 _PART = 64  # one array asks for a part of what is left of it, so that many tables find some, too
 _SMALLEST = 1 << 12  # below this a reservation is no use: grow by copying
+_NAMED = Path("/proc/self/statm")
+_OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
 _HUGE = 1 << 21  # from this size on huge pages save more in address look-ups than they round up
 
 
 class Growable:
     """A flat array of zeros with room for `limit` items, of which only the touched ones take memory.
 
-    Where the system refuses the address space (strict overcommit, `ulimit -v`, Windows), `ensure` copies into a
-    larger array instead: so hold this object, and take `array` from it at each use.
+    Where there is no address space to spare (strict overcommit, `ulimit -v`, Windows), `ensure` copies into a larger
+    array instead: so hold this object, and take `array` from it at each use.
     """
 
     def __init__(self, dtype: type[np.generic], limit: int) -> None:
@@ -81,6 +88,30 @@ class _Space:
 _space = _Space()
 
 
+def _left() -> int:
+    """Bytes of address space that may still be named, as far as we know."""
+    left = _space.left
+    if sys.platform != "win32":
+        most = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if most != resource.RLIM_INFINITY:
+            left = min(left, most - _named())
+    return left
+
+
+def _named() -> int:
+    """Bytes of address space that this process has named, where the system tells."""
+    with suppress(OSError):
+        return int(_NAMED.read_text("ascii").split()[0]) * mmap.PAGESIZE
+    return 0
+
+
+def _counts_all() -> bool:
+    """Whether the system counts memory as taken when it is named, touched or not (vm.overcommit_memory = 2)."""
+    with suppress(OSError):
+        return _OVERCOMMIT.read_text("ascii").strip() == "2"
+    return False
+
+
 def _physical() -> int:
     """Bytes of memory that this machine has: more of them no array can hold without swapping."""
     try:
@@ -91,7 +122,7 @@ def _physical() -> int:
 
 def shrinking(size: int) -> Iterator[int]:
     """Sizes of address space to ask for, at most `size` and one table's part: each a sixteenth of the one before."""
-    size = min(size, _space.left // _PART)
+    size = min(size, _left() // _PART)
     while size >= _SMALLEST:
         yield size
         size //= 16
@@ -114,7 +145,7 @@ def name_space(sizes: Iterable[int], make: Callable[[int], mmap.mmap]) -> tuple[
 
 def _reserve(size: int) -> mmap.mmap | None:
     """Private zero pages, `size` bytes of them or as many as the system lets us name."""
-    if sys.platform == "win32":  # there anonymous maps are committed at once
+    if sys.platform == "win32" or _counts_all():  # what no row uses would be taken from others
         return None
     flags = (
         mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
@@ -64,9 +64,16 @@ class Rows:
         if self._file is not None:
             self._file.expect(rows, self.stride)
 
-    def in_order(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def in_order(self) -> Generator[None]:
         """Within, they are read from the first to the last."""
-        return nullcontext() if self._file is None else self._file.in_order()
+        if self._file is not None:
+            self._file.read_in_order(True)
+        try:
+            yield
+        finally:
+            if self._file is not None:
+                self._file.read_in_order(False)
 
     def fill(self, n: int, parts: Sequence[tuple[slice, np.ndarray]]) -> None:
         """Make room for n rows, and give them (columns, values float32 (n, width)) of each part."""
@@ -85,13 +92,14 @@ class Rows:
         return rows
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """A copy of these rows (int32 (n,), ascending), weights and slots: float32 (n, stride), where they are."""
+        """A copy of these rows (int32 (n,), ascending), to be read in order: float32 (n, stride), where they are."""
         n = int(rows[-1]) + 1 if len(rows) else 0
         if self._file is None:
             return self.matrix(n)[rows]
-        copy, step = Rows(self.dim, self.first_slots, path=self.path), max(1, _PIECE // self.stride)
-        copy.ensure(len(rows))
-        matrix = copy.matrix(len(rows))
+        copy, step = Mapped(np.float32, len(rows) * self.stride, self._file.folder), max(1, _PIECE // self.stride)
+        copy.ensure(len(rows) * self.stride)
+        copy.read_in_order(True)
+        matrix = copy.array[: len(rows) * self.stride].reshape(len(rows), self.stride)
         with self.in_order():
             for start in range(0, len(rows), step):
                 matrix[start : start + step] = self.matrix(n)[rows[start : start + step]]
