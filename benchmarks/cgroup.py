@@ -23,6 +23,7 @@ class Group:
     """A group with a limit; it is removed when its processes have ended."""
 
     folder: Path
+    limit: int
 
     def inside(self, command: Sequence[str]) -> list[str]:
         """The command that runs `command` with all its memory, its files' too, in the group from the start."""
@@ -38,7 +39,7 @@ def limited(limit: int) -> Generator[Group | None]:
     """A group with `limit` bytes of memory and no swap; None where we may not make one."""
     folder = next(filter(None, (_make(root, limit) for root in ROOTS)), None)
     try:
-        yield folder and Group(folder)
+        yield folder and Group(folder, limit)
     finally:
         if folder:
             folder.rmdir()

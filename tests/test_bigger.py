@@ -28,6 +28,7 @@ from hotrow.table.mapped import Mapped
 
 ROOT = Path(__file__).parents[1]
 MIB = 1 << 20
+BYTES = 4 * 3 * 64  # of a row with Adam's slots
 
 
 def run(code: str, group: cgroup.Group | None = None, **names: object) -> subprocess.CompletedProcess[str]:
@@ -228,14 +229,14 @@ def small_disk():
 
 
 def test_a_full_disk_is_an_error_that_changes_nothing_and_the_table_goes_on(tmp_path, small_disk):
-    table, plain = hotrow.Table(256, path=tmp_path), hotrow.Table(256)
-    trained(table, plain)
+    table, plain = hotrow.Table(512, path=tmp_path), hotrow.Table(512)
+    trained(table, plain, ids=range(50), steps=1)
     with pytest.raises(hotrow.DiskError, match=r"has no room for .* nothing was changed") as caught:
-        table.find(range(3000), grow=True)
+        table.find(range(2000), grow=True)
     assert caught.value.errno == errno.EFBIG
     assert_equal(table, plain)
-    trained(table, plain)  # known ids still learn
-    trained(table, plain, ids=range(700))  # and what there is room for
+    trained(table, plain, ids=range(50), steps=1)  # known ids still learn
+    trained(table, plain, ids=range(99), steps=1)  # and what there is room for
     assert_equal(table, plain)
 
 
@@ -343,7 +344,7 @@ child = os.fork()
 if child == 0:
     refused = 0
     for use in (lambda: table.lookup([1]), lambda: table.set([1], np.zeros((1, 4), np.float32)),
-                lambda: table.find(np.arange(10**6), grow=True), lambda: table.save(path + "/saved")):
+                lambda: table.find(np.arange(10**3), grow=True), lambda: table.save(path + "/saved")):
         try:
             use()
         except hotrow.LockedError as error:
@@ -383,7 +384,7 @@ for ids in np.split(np.arange(rows), range(10_000, rows, 10_000)):
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
 @pytest.mark.parametrize("where", ["in a file", "in memory"])
 def test_rows_in_a_file_are_no_memory_of_the_process_and_rows_in_memory_are(tmp_path, where):
-    code = GROW + 'print(4 * 3 * 64 * rows >> 20, resident("RssAnon") - before)'
+    code = GROW + 'print(768 * rows >> 20, resident("RssAnon") - before)'
     done = run(code, path=str(tmp_path) if where == "in a file" else None, rows=200_000)
     assert done.returncode == 0, done.stderr
     size, anonymous = map(int, done.stdout.split())
@@ -400,7 +401,7 @@ import mmap
 vectors = table.vectors()
 full = resident("VmRSS")
 table._rows._file._map.madvise(mmap.MADV_DONTNEED)  # as the system does where memory is short
-print(4 * 3 * 64 * rows >> 20, full - resident("VmRSS"))
+print(768 * rows >> 20, full - resident("VmRSS"))
 assert (table.vectors() == vectors).all()
 step(table, np.arange(0, rows, 10))
 """
@@ -411,40 +412,40 @@ step(table, np.arange(0, rows, 10))
     assert gone > size * 0.9
 
 
-@pytest.fixture
-def group(tmp_path):
-    """A control group with a third of the memory that `BIG` rows take."""
+@pytest.fixture(params=[160 * MIB])
+def group(tmp_path, request):
+    """A control group with a limit of memory."""
     if not cgroup.is_on_disk(tmp_path):
         pytest.skip("the temporary folder is in memory itself")
-    with cgroup.limited(LIMIT) as made:
+    with cgroup.limited(request.param) as made:
         if made is None:
             pytest.skip("no control group with a limit of memory can be made here; as root it can")
         yield made
 
 
-LIMIT = 144 * MIB
-BIG = 3 * LIMIT // (4 * 3 * 64)
 SOME = "import zlib\nsome = np.arange(0, rows, 499)\nstep(table, some)\nprint(zlib.crc32(table.lookup(some)))\n"
 
 
 @pytest.mark.compiled
 def test_a_table_three_times_the_memory_that_it_may_use_trains_to_the_same_bits(tmp_path, group):
-    inside = run(GROW + SOME, group, path=str(tmp_path), rows=BIG)
+    rows = 3 * group.limit // BYTES
+    inside = run(GROW + SOME, group, path=str(tmp_path), rows=rows)
     assert inside.returncode == 0, inside.stderr
-    assert group.peak() <= LIMIT
-    table, some = hotrow.Table(64), np.arange(0, BIG, 499)
-    for ids in (*np.split(np.arange(BIG), range(10_000, BIG, 10_000)), some):
+    assert group.peak() <= group.limit
+    table, some = hotrow.Table(64), np.arange(0, rows, 499)
+    for ids in (*np.split(np.arange(rows), range(10_000, rows, 10_000)), some):
         table.update(table.find(ids, grow=True), np.ones((len(ids), 64), np.float32))
     assert int(inside.stdout) == zlib.crc32(table.lookup(some))
 
 
 @pytest.mark.compiled
 def test_the_same_table_in_memory_is_more_than_it_may_use(group):
-    assert run(GROW + SOME, group, path=None, rows=BIG).returncode == -signal.SIGKILL
+    assert run(GROW, group, path=None, rows=3 * group.limit // BYTES).returncode == -signal.SIGKILL
 
 
 @pytest.mark.long
 @pytest.mark.compiled
+@pytest.mark.parametrize("group", [256 * MIB], indirect=True)
 def test_a_table_three_times_the_memory_that_it_may_use_is_saved_and_loaded(tmp_path, group):
     code = """
 table.forget(np.arange(100))
@@ -454,9 +455,9 @@ again.set_optimizer(hotrow.Adagrad())
 again.restore(table.state())
 assert (again.lookup(some) == table.lookup(some)).all()
 """
-    done = run(GROW + SOME + code, group, path=str(tmp_path), rows=BIG)
+    done = run(GROW + SOME + code, group, path=str(tmp_path), rows=3 * group.limit // BYTES)
     assert done.returncode == 0, done.stderr
-    assert group.peak() <= LIMIT
+    assert group.peak() <= group.limit
 
 
 # --- asking ahead ----------------------------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ def folder_of(path: str | os.PathLike[str]) -> Path:
         raise ArgumentError("path= needs Linux or macOS; Windows can't map a file that grows. Leave it out")
     if not isinstance(path, str | os.PathLike):
         raise ArgumentError(f'path must be a folder for the rows\' file, as in path="/var/tmp"; got {path!r}')
-    folder = Path(path)
+    folder = Path(path).absolute()  # a copy of the table goes there too, wherever the process is by then
     if folder.exists() and not folder.is_dir():
         raise ArgumentError(
             f"path must be a folder, in which the rows' file has no name; {folder} is a file. Try "
