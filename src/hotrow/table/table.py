@@ -196,15 +196,9 @@ class Table(View):
         pooling: str | None = None,
     ) -> np.ndarray:
         """As `View.lookup`; with `grow=True`, for training, new ids get their row. Without, nothing changes."""
-        if not grow and self.path is None:
+        if not grow:
             return super().lookup(ids, unknown=unknown, out=out, offsets=offsets, weights=weights, pooling=pooling)
-        return self._lookup(self.find(ids, grow=grow, offsets=offsets, weights=weights, pooling=pooling), unknown, out)
-
-    def fetch(
-        self, ids: Any, make: Callable[..., Batch], out: np.ndarray | None = None
-    ) -> tuple[Batch, np.ndarray] | None:
-        """As `View.fetch`, but None where rows are in a file: `find` has what is on disk fetched together."""
-        return None if self.path is not None else super().fetch(ids, make, out)
+        return self._lookup(self.find(ids, grow=True, offsets=offsets, weights=weights, pooling=pooling), unknown, out)
 
     def update(
         self,
@@ -325,11 +319,8 @@ class Table(View):
         return self._state()
 
     def _state(self) -> State:
-        n = self._index.n_rows
-        matrix = self._rows.matrix(n)
         rows = self._index.rows()
-        if self._index.has_holes:
-            matrix = self._rows.take(rows)
+        matrix = self._rows.take(rows) if self._index.has_holes else self._rows.matrix(len(rows))
         slots = {name: matrix[:, columns] for name, columns in self.optimizer.slot_columns(self.dim).items()}
         strings = self._strings.take(rows) if self.kind == "string" else None
         return State(self._config(), self._index.keys(), matrix[:, : self.dim], self._index.cells(), slots, strings)

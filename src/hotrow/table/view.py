@@ -194,7 +194,7 @@ class View:
         (2, 3)
         """
         self.settle()
-        if not isinstance(ids, Batch) and offsets is weights is pooling is None:
+        if not isinstance(ids, Batch) and offsets is weights is pooling is self._rows.path is None:
             keys = ids_.to_keys(ids, self.kind)
             if keys.texts is None:
                 return self._lookup_integers(keys, unknown, out)
@@ -225,8 +225,8 @@ class View:
         """
         self.settle()
         keys = ids_.to_keys(ids, self.kind)
-        if keys.texts is not None or not len(keys.keys):
-            return None
+        if keys.texts is not None or not len(keys.keys) or self._rows.path is not None:
+            return None  # rows that may be on disk are found first, and then fetched together
         out = self._check_out(out, (*keys.shape, self.dim))
         with self.lock.reading():
             vectors = out.reshape(-1, self.dim)
