@@ -68,7 +68,9 @@ STEPS = st.sampled_from(["train", "forget", "set", "optimizer", "lookup"])
 
 
 @settings(max_examples=30)
-@given(st.sampled_from([int64_ids(), text_ids()]).flatmap(lambda ids: st.lists(st.tuples(STEPS, lists(ids)))))
+@given(
+    st.sampled_from([int64_ids(), text_ids()]).flatmap(lambda ids: st.lists(st.tuples(STEPS, lists(ids)), max_size=12))
+)
 def test_whatever_is_done_to_it_a_table_in_a_file_is_the_one_in_memory(tmp_path_factory, steps):
     folder = tmp_path_factory.getbasetemp() / "rows"
     tables = [hotrow.Table(3, seed=5, path=path) for path in (None, folder)]
