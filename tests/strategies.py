@@ -10,6 +10,27 @@ INT64_EDGES = [-(2**63), -1, 0, 1, 2**31, 2**53 + 1, 2**63 - 1]
 UINT64_EDGES = [0, 1, 2**32, 2**63 - 1, 2**63, 2**64 - 1]
 TEXT_EDGES = ["", "\0", "a\0", "\0a", "ü", "漢字", "🐫", "a" * 65]
 
+# Bytes that are no UTF-8, each of its own fault (Unicode, table 3-7)
+BAD_TEXT = {
+    "a byte that begins nothing": b"\x80",
+    "the last of them": b"\xbf",
+    "an overlong slash": b"\xc0\xaf",
+    "an overlong DEL": b"\xc1\xbf",
+    "an overlong three": b"\xe0\x9f\xbf",
+    "an overlong four": b"\xf0\x8f\xbf\xbf",
+    "the first surrogate": b"\xed\xa0\x80",
+    "the last surrogate": b"\xed\xbf\xbf",
+    "beyond U+10FFFF": b"\xf4\x90\x80\x80",
+    "a first byte of no use": b"\xf5\x80\x80\x80",
+    "the highest byte": b"\xff",
+    "two of two bytes, cut": b"\xc3",
+    "two of three bytes": b"\xe2\x82",
+    "three of four bytes": b"\xf0\x9f\x90",
+    "a second byte that is ASCII": b"\xc3(",
+    "a third byte that begins": b"\xe2\x82\xc3",
+    "a fourth byte that is ASCII": b"\xf0\x9f\x90a",
+}
+
 
 def int64_ids():
     """Any int64."""

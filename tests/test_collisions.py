@@ -6,6 +6,7 @@ import struct
 
 import naive
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import hotrow
@@ -114,3 +115,26 @@ def test_twins_are_told_apart_after_a_save(twins, reopen, tmp_path):
     again = reopen(tmp_path)
     assert again.lookup([*twins[:3], "other"]).tolist() == [[0.0], [1.0], [2.0], [9.0]]
     assert twins[3] not in again
+
+
+def test_twins_in_a_dictionary_are_told_apart(twins):
+    table = hotrow.Table(1, optimizer=hotrow.SGD(1.0), initializer=hotrow.Zeros())
+    values = [twins[2], "other", twins[0], twins[1], twins[2]]
+    ids = pa.DictionaryArray.from_arrays(pa.array([3, 0, 1, 3, 2, 4, 3]), pa.array(values))
+    texts = ids.cast(pa.string()).to_pylist()
+    batch = table.find(ids, grow=True)
+    expected = hotrow.Table(1).find(texts, grow=True)
+    for name in ("rows", "inverse", "first", "keys", "distinct"):
+        assert getattr(batch, name).tolist() == getattr(expected, name).tolist()
+    assert batch.rows.tolist() == [0, 1, 2, 0, 3, 1, 0]
+    assert table.find(ids).rows.tolist() == batch.rows.tolist()
+    assert table.ids().to_pylist() == [twins[1], twins[2], "other", twins[0]]
+    table.update(ids, np.arange(7, dtype=np.float32).reshape(7, 1))
+    assert table.lookup([twins[1], twins[2], "other", twins[0]]).ravel().tolist() == [-9, -6, -2, -4]
+
+
+def test_a_twin_in_a_dictionary_is_not_its_known_brother(twins):
+    table = hotrow.Table(1)
+    table.find([twins[0]], grow=True)
+    ids = pa.DictionaryArray.from_arrays(pa.array([0, 1, 0, 1]), pa.array([twins[1], twins[0]]))
+    assert table.find(ids).rows.tolist() == [-1, 0, -1, 0]

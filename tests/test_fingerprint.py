@@ -1,4 +1,4 @@
-"""The fingerprint is FarmHash's to the bit, for every length, and strings are compared byte by byte."""
+"""The fingerprint is FarmHash's to the bit, for every length."""
 
 from __future__ import annotations
 
@@ -96,32 +96,3 @@ def test_only_the_strings_of_the_slice_are_written():
     out = np.zeros(4, np.uint64)
     fingerprint.fingerprint64(data, offsets, out, 1, 3)
     assert out.tolist() == [0, *fingerprints(["b", "c"]).tolist(), 0]
-
-
-def differs(mine, theirs, mine_at, theirs_at):
-    (a, a_offsets), (b, b_offsets) = pack(mine), pack(theirs, first=5)
-    out = np.ones(len(mine_at), bool)
-    mine_at, theirs_at = (readonly(np.array(at, np.int64)) for at in (mine_at, theirs_at))
-    a_places, b_places = ((readonly(o[:-1]), readonly(o[1:])) for o in (a_offsets, b_offsets))
-    fingerprint.differs(a, *a_places, mine_at, b, *b_places, theirs_at, out, 0, len(out))
-    return out.tolist()
-
-
-@given(lists(text_ids(), min_size=1), lists(text_ids(), min_size=1), st.data())
-def test_texts_differ_where_their_bytes_do(mine, theirs, data):
-    theirs = theirs + mine[:2]
-    pairs = st.tuples(st.integers(-1, len(mine) - 1), st.integers(-1, len(theirs) - 1))
-    at = data.draw(st.lists(pairs, max_size=20))
-    expected = [i >= 0 and j >= 0 and mine[i] != theirs[j] for i, j in at]
-    assert differs(mine, theirs, [i for i, _ in at], [j for _, j in at]) == expected
-
-
-@pytest.mark.parametrize("length", [1, 7, 8, 9, 16, 23])
-def test_a_single_byte_makes_the_difference_wherever_it_stands(length):
-    text = PATTERN[:length]
-    others = [text[:i] + bytes([text[i] ^ 1]) + text[i + 1 :] for i in range(length)]
-    assert differs([text], [*others, text], [0] * (length + 1), range(length + 1)) == [True] * length + [False]
-
-
-def test_a_text_and_its_beginning_differ():
-    assert differs(["cat", ""], ["cats", "", "\0"], [0, 1, 1], [0, 1, 2]) == [True, False, True]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import enum
+import re
 import subprocess
 import sys
 import warnings
@@ -15,10 +16,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from naive import fingerprint64
+from strategies import BAD_TEXT as BAD
 from strategies import ids_of_one_kind, int64_ids, lists, shaped, text_ids, uint64_ids
 
 from hotrow.errors import ArgumentError, HotrowError, IdError, KindError
-from hotrow.table.ids import Keys, buffers, restore, to_keys
+from hotrow.table.ids import Keys, restore, to_keys
+from hotrow.table.utf8 import buffers
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")
@@ -46,7 +49,7 @@ def ids_of(keys: Keys) -> list:
         assert keys.at is None
         return restore(keys.keys, keys.kind).tolist()
     assert keys.texts.type == pa.large_string()
-    assert keys.at is None or keys.at.dtype == np.int64
+    assert keys.at is None or keys.at.dtype == np.int32
     texts = keys.texts.to_pylist()
     found = texts if keys.at is None else [texts[i] for i in keys.at]
     assert keys.keys.tolist() == [fingerprint64(text.encode()) for text in found]
@@ -175,8 +178,8 @@ def test_strings_are_taken_in_any_form(form):
 
 def test_the_distinct_texts_of_a_dictionary_are_hashed_once_and_unused_ones_never():
     keys = to_keys(dictionary([2, 0, 2, 2], ["cup", None, "hat"]), None)
-    assert keys.texts.to_pylist() == ["cup", "hat"]
-    assert keys.at.tolist() == [1, 0, 1, 1]
+    assert keys.texts.to_pylist() == ["hat", "cup"]  # in the order in which they are first seen
+    assert (keys.at.tolist(), keys.first.tolist()) == ([0, 1, 0, 0], [0, 1])
 
 
 def test_a_dictionary_larger_than_the_ids_costs_what_the_ids_cost():
@@ -467,11 +470,100 @@ def test_text_that_is_none_is_refused_with_its_place(ids, message):
         to_keys(ids, None)
 
 
-def test_an_arrow_array_with_broken_offsets_is_not_read():
-    offsets = pa.py_buffer(np.array([0, 10**9, 3], np.int64))
-    broken = pa.LargeStringArray.from_buffers(2, offsets, pa.py_buffer(b"abc"))
-    with pytest.raises(IdError, match="got a broken Arrow array"):
-        to_keys(broken, None)
+HOLDERS = {  # of bytes that may be no text, each with the place that it must be refused with
+    "a list": lambda raw: raw,
+    "a nested list": lambda raw: [[text] for text in raw],
+    "NumPy S": np.array,
+    "objects": lambda raw: np.array(raw, object),
+    "binary": pa.array,
+    "large binary": lambda raw: pa.array(raw, pa.large_binary()),
+    "binary view": lambda raw: pa.array(raw, pa.binary_view()),
+    "binary, sliced": lambda raw: pa.array([b"\xff", *raw, b"\xff"]).slice(1, len(raw)),
+    "binary, chunked": lambda raw: pa.chunked_array([raw[:2], raw[2:]], pa.binary()),
+    "a string array that lies": lambda raw: pa.array(raw).view(pa.string()),
+    "a large string array that lies": lambda raw: pa.array(raw, pa.large_binary()).view(pa.large_string()),
+    "a string view that lies": lambda raw: pa.array(raw, pa.binary_view()).view(pa.string_view()),
+    "beside a bitmap of nulls": lambda raw: pa.array([None, *raw]).slice(1).view(pa.string()),
+    "a dictionary": lambda raw: pa.array(raw).dictionary_encode(),
+    "a dictionary of repeated values": lambda raw: dictionary(range(len(raw)), raw),
+    "a larger dictionary": lambda raw: dictionary(range(1, len(raw) + 1), [b"\xff", *raw]),
+    "dictionaries, chunked": lambda raw: pa.chunked_array([dictionary([0], [text]) for text in raw]),
+    "polars": pl.Series,
+}
+
+
+@given(st.integers(0, 4), st.sampled_from(list(BAD)), text_ids(), st.sampled_from(list(HOLDERS)))
+def test_bytes_that_are_no_utf8_are_refused_wherever_they_stand_and_whatever_holds_them(place, fault, beside, holder):
+    raw = [b"cup", "漢字".encode(), b"cup", b"a hat that is longer than a view", b"pen"]
+    raw[place] = beside.encode() + BAD[fault] + b"."
+    where = rf"\({place}, 0\)" if holder == "a nested list" else place
+    with pytest.raises(IdError, match=f"got b['\"].* at position {where}, which isn't UTF-8"):
+        to_keys(HOLDERS[holder](raw), None)
+
+
+@given(st.integers(0, 3), st.integers(0xD800, 0xDFFF), text_ids())
+def test_a_lone_surrogate_is_refused_wherever_it_stands(place, point, beside):
+    ids = ["cup", "漢字", "", "cup"]
+    ids[place] = beside + chr(point) + "."
+    for form, where in ((ids, place), (np.array(ids), place), (np.array(ids).reshape(2, 2), divmod(place, 2))):
+        with pytest.raises(IdError, match=re.escape(f" at position {where}, which has a lone surrogate")):
+            to_keys(form, None)
+
+
+BROKEN = {
+    "they rise beyond the bytes and come back": [0, 10**9, 3],
+    "they fall": [0, 2, 1],
+    "they begin below zero": [-1, 2, 3],
+    "they end behind the bytes": [0, 2, 4],
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.binary(), pa.large_binary()], ids=str)
+def test_an_arrow_array_with_broken_offsets_is_not_read(type_, broken):
+    offsets = np.zeros(3, np.int64 if "large" in str(type_) else np.int32)
+    array = pa.Array.from_buffers(type_, 2, [None, pa.py_buffer(offsets), pa.py_buffer(b"abc")])
+    good = pa.array(["x", "y"]).cast(type_)
+    coded = pa.DictionaryArray.from_arrays(pa.array([1, 0, 1]), array)
+    single = [pa.DictionaryArray.from_arrays(pa.array([i]), array) for i in (0, 1)]
+    chunked = [pa.chunked_array([good, array]), pa.chunked_array([coded, coded])]
+    offsets[:] = BROKEN[broken]  # PyArrow itself makes no such arrays, other libraries may
+    for ids in (array, coded, *chunked):
+        with pytest.raises(IdError, match="got a broken Arrow array"):
+            to_keys(ids, None)
+    found = []
+    for ids in single:  # a dictionary that is larger than the ids is read where they are
+        try:
+            found.append(to_keys(ids, None).texts.to_pylist())
+        except IdError as error:
+            assert "got a broken Arrow array" in str(error)  # noqa: PT017
+    assert len(found) < 2
+    assert all(text in "abc" for texts in found for text in texts)
+
+
+def test_views_that_lead_out_of_their_bytes_are_not_read():
+    views = np.zeros(8, np.int32)
+    views[:2] = 35, int.from_bytes(b"a st", sys.byteorder)  # the length, and how it begins
+    buffers = [None, pa.py_buffer(views), pa.py_buffer(b"a string that is longer than a view")]
+    array = pa.Array.from_buffers(pa.string_view(), 2, buffers)
+    assert ids_of(to_keys(array, None)) == ["a string that is longer than a view", ""]
+    views[3] = 10**9
+    for ids in (array, pa.DictionaryArray.from_arrays(pa.array([1, 0, 0]), array, safe=False)):
+        with pytest.raises(IdError, match="got a broken Arrow array"):
+            to_keys(ids, None)
+
+
+@pytest.mark.parametrize("bad", [-1, 2, 10**9])
+def test_an_index_beyond_its_dictionary_is_refused(bad):
+    for values in (["a", "b"], [7, 8]):
+        ids = pa.DictionaryArray.from_arrays(pa.array([0, bad, 1]), pa.array(values), safe=False)
+        for form in (ids, pa.chunked_array([ids.slice(0, 1), ids])):
+            with pytest.raises(IdError, match="got a broken Arrow array"):
+                to_keys(form, None)
+
+
+def test_a_bitmap_without_nulls_is_no_harm():
+    assert ids_of(to_keys(pa.array([None, "a", "b"]).slice(1), None)) == ["a", "b"]
 
 
 MIXED = [
@@ -624,17 +716,47 @@ def test_strings_have_the_same_keys_whatever_holds_them(ids, cut):
     encoded = arrow.dictionary_encode()
     forms = [ids, raw, np.array(ids, object), np.array(ids, np.dtypes.StringDType()), pd.Series(ids), pl.Series(ids)]
     forms += [arrow.cast(t) for t in (pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary())]
+    forms += [arrow.cast(pa.large_binary()).cast(pa.binary_view()), np.array(raw, object), tuple(ids)]
     forms += [encoded, pd.Series(ids, dtype="category"), pl.Series(ids, dtype=pl.Categorical)]
+    forms += [encoded.cast(pa.dictionary(pa.int8(), t)) for t in (pa.large_string(), pa.binary())]
+    forms += [dictionary(range(len(ids), 0, -1), [None, *ids[::-1]]), dictionary(range(len(ids)), ids)]
+    forms += [arrow.cast(pa.string_view()).slice(0), pa.array(["x", *ids], pa.string_view()).slice(1)]
     forms += [pa.array(["x", *ids, "y"]).slice(1, len(ids)), pa.chunked_array([ids[:cut], ids[cut:]], pa.string())]
     forms += [pa.chunked_array([encoded.slice(0, cut), pa.array(ids[cut:], pa.string()).dictionary_encode()])]
     for form in forms:
         assert ids_of(to_keys(form, None)) == ids
 
 
-@given(lists(text_ids().filter(lambda text: not text.endswith("\0")), min_size=1))
-def test_strings_without_trailing_nuls_survive_numpy(ids):
-    assert ids_of(to_keys(np.array(ids), "string")) == ids
-    assert ids_of(to_keys(np.array([text.encode() for text in ids]), "string")) == ids
+@given(lists(text_ids().filter(lambda text: not text.endswith("\0")), min_size=1), st.integers(0, 9))
+def test_strings_without_trailing_nuls_survive_numpy(ids, wider):
+    array, raw = np.array(ids), np.array([text.encode() for text in ids])
+    forms = [array, array.astype(f"U{array.itemsize // 4 + wider}"), array.astype(array.dtype.newbyteorder(">")), raw]
+    forms += [np.repeat(array, 2)[::2], array[::-1].copy()[::-1], np.repeat(raw, 2)[::2], raw.astype(f"S{200 + wider}")]
+    for form in forms:
+        assert ids_of(to_keys(form, "string")) == ids
+    square = np.array([ids, ids[::-1]])
+    for form in (square, np.asfortranarray(square), square.tolist()):
+        keys = to_keys(form, None)
+        assert (keys.shape, ids_of(keys)) == (square.shape, ids + ids[::-1])
+
+
+def test_strings_of_no_width_are_empty():
+    array = np.zeros(3, [("name", "U0"), ("code", "S0")])
+    for name in ("name", "code"):
+        assert ids_of(to_keys(array[name], None)) == ["", "", ""]
+
+
+def test_code_points_beyond_unicode_are_refused():
+    with pytest.raises(IdError, match="at position 1"):
+        to_keys(np.array([97, 0x110000, 98], np.uint32).view("U1"), None)
+
+
+@given(lists(text_ids(), min_size=1))
+def test_the_texts_of_a_dictionary_are_in_the_order_in_which_they_are_first_seen(ids):
+    keys = to_keys(pa.array(ids).dictionary_encode(), None)
+    assert keys.texts.to_pylist() == list(dict.fromkeys(ids))
+    assert keys.at.tolist() == [keys.texts.to_pylist().index(text) for text in ids]
+    assert keys.first.tolist() == [ids.index(text) for text in keys.texts.to_pylist()]
 
 
 @given(ids_of_one_kind())

@@ -33,18 +33,29 @@ ORDERED = frozenset({"contract", "nsz"})
 """Fast-math flags that keep every sum in its order: a multiply and an add may become one instruction."""
 
 
-def jit(function: F | None = None, /, *, fastmath: frozenset[str] = frozenset(), inline: bool = False) -> F:
+def jit(
+    function: F | None = None,
+    /,
+    *,
+    fastmath: frozenset[str] = frozenset(),
+    inline: bool = False,
+    borrows: bool = False,
+) -> F:
     """Compile `function` on its first call, release the GIL in it, and keep the machine code on disk if we can.
 
     inline: it becomes part of whoever calls it, so that what is known there, such as a literal length, is known in it.
+    borrows: it and all that it calls make no arrays, so nobody need count who uses one. Else a function that is no
+    straight line may count up and down, at each call of another, in memory that all threads share: up to 10 ns.
     """
     if function is None:
-        return cast("F", functools.partial(jit, fastmath=fastmath, inline=inline))
+        return cast("F", functools.partial(jit, fastmath=fastmath, inline=inline, borrows=borrows))
     if INTERPRETED:
         return cast("F", _wrapping(function))
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath) or False}
     if inline:
         options["forceinline"] = True
+    if borrows:
+        options["_nrt"] = False
     try:
         return cast("F", njit(cache=True, **options)(function))
     except RuntimeError:  # numba#4032: no folder where a cache could be written
@@ -101,6 +112,34 @@ def approach(data, at, n):
         return
     for line in range(at // LINE, (at + n + LINE - 1) // LINE):
         prefetch(data, line * LINE)
+
+
+@jit(borrows=True)
+def load32(data, at):
+    """Four bytes of uint8 `data` from uint64 `at` on as a little-endian number; LLVM makes one load of it."""
+    low = np.uint64(data[at]) | np.uint64(data[at + np.uint64(1)]) << np.uint64(8)
+    high = np.uint64(data[at + np.uint64(2)]) | np.uint64(data[at + np.uint64(3)]) << np.uint64(8)
+    return low | high << np.uint64(16)
+
+
+@jit(borrows=True)
+def load64(data, at):
+    """Eight bytes as a little-endian number."""
+    return load32(data, at) | load32(data, at + np.uint64(4)) << np.uint64(32)
+
+
+@jit(borrows=True)
+def store32(data, at, word):
+    """Write a number below 2³² as four bytes of uint8 `data` from uint64 `at` on; LLVM makes one store of it."""
+    for j in range(4):
+        data[at + np.uint64(j)] = np.uint8(word >> np.uint64(8 * j) & np.uint64(255))
+
+
+@jit(borrows=True)
+def store64(data, at, word):
+    """Eight bytes."""
+    for j in range(8):
+        data[at + np.uint64(j)] = np.uint8(word >> np.uint64(8 * j) & np.uint64(255))
 
 
 def lines(matrix: np.ndarray) -> tuple[np.ndarray, int]:

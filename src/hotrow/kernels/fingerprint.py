@@ -11,46 +11,32 @@ Below, `at` is the place in `data` where a string begins, and `n` is its length;
 
 import numpy as np
 
-from hotrow.kernels import jit
+from hotrow.kernels import jit, load32, load64
 
 K0 = np.uint64(0xC3A5C85C97CB3127)  # FarmHash's three odd constants
 K1 = np.uint64(0xB492B66FBE98F273)
 K2 = np.uint64(0x9AE16A3B2F90404F)
 
 
-@jit
-def load32(data, at):
-    """Four bytes as a little-endian number; LLVM makes one load of it."""
-    low = np.uint64(data[at]) | np.uint64(data[at + np.uint64(1)]) << np.uint64(8)
-    high = np.uint64(data[at + np.uint64(2)]) | np.uint64(data[at + np.uint64(3)]) << np.uint64(8)
-    return low | high << np.uint64(16)
-
-
-@jit
-def load64(data, at):
-    """Eight bytes as a little-endian number."""
-    return load32(data, at) | load32(data, at + np.uint64(4)) << np.uint64(32)
-
-
-@jit
+@jit(borrows=True)
 def turn(x, bits):
     """Rotate to the right; `bits` is uint64, 1 to 63."""
     return x >> bits | x << (np.uint64(64) - bits)
 
 
-@jit
+@jit(borrows=True)
 def fold(x):
     """Mix the high bits into the low ones."""
     return x ^ x >> np.uint64(47)
 
 
-@jit
+@jit(borrows=True)
 def join(x, y, factor):
     """Hash two numbers to one."""
     return fold((y ^ fold((x ^ y) * factor)) * factor) * factor
 
 
-@jit
+@jit(borrows=True)
 def hash_to_16(data, at, n):
     """A string of 0 to 16 bytes."""
     factor = K2 + n * np.uint64(2)
@@ -67,7 +53,7 @@ def hash_to_16(data, at, n):
     return fold((first + (middle << np.uint64(8))) * K2 ^ (n + (last << np.uint64(2))) * K0) * K2
 
 
-@jit
+@jit(borrows=True)
 def mix32(x, data, at, back, factor):
     """Two numbers of 16 bytes at each end, `back` being the end; `x` is the first eight, already multiplied."""
     y = load64(data, at + np.uint64(8))
@@ -79,7 +65,7 @@ def mix32(x, data, at, back, factor):
     )
 
 
-@jit
+@jit(borrows=True)
 def hash_to_32(data, at, n):
     """A string of 17 to 32 bytes."""
     factor = K2 + n * np.uint64(2)
@@ -87,7 +73,7 @@ def hash_to_32(data, at, n):
     return join(x, y, factor)
 
 
-@jit
+@jit(borrows=True)
 def hash_to_64(data, at, n):
     """A string of 33 to 64 bytes: the outer 32 as above, then the inner ones."""
     factor = K2 + n * np.uint64(2)
@@ -106,7 +92,7 @@ def hash_to_64(data, at, n):
     )
 
 
-@jit
+@jit(borrows=True)
 def absorb32(data, at, x, y):
     """Take 32 bytes into a pair of numbers."""
     last = load64(data, at + np.uint64(24))
@@ -116,7 +102,7 @@ def absorb32(data, at, x, y):
     return total + last, y + x
 
 
-@jit
+@jit(borrows=True)
 def hash_longer(data, at, n):
     """A string of more than 64 bytes: blocks of 64, and once more the last 64, which may overlap them."""
     start = np.uint64(81)
@@ -148,7 +134,7 @@ def hash_longer(data, at, n):
     return join(join(v0, w0, factor) + fold(y) * K0 + z, join(v1, w1, factor) + x, factor)
 
 
-@jit
+@jit(borrows=True)
 def fingerprint64(data, offsets, out, start, stop):
     """Write the fingerprint of each string: string i is data[offsets[i] : offsets[i + 1]], in UTF-8.
 
@@ -167,38 +153,3 @@ def fingerprint64(data, offsets, out, start, stop):
             out[i] = hash_to_64(data, at, n)
         else:
             out[i] = hash_longer(data, at, n)
-
-
-@jit
-def same(a, p, b, q, n):
-    """Whether the `n` bytes of `a` from `p` on are those of `b` from `q` on."""
-    done = np.uint64(0)
-    while done + np.uint64(8) <= n:
-        if load64(a, p + done) != load64(b, q + done):
-            return False
-        done += np.uint64(8)
-    while done < n:
-        if a[p + done] != b[q + done]:
-            return False
-        done += np.uint64(1)
-    return True
-
-
-@jit
-def differs(a_data, a_starts, a_ends, a_at, b_data, b_starts, b_ends, b_at, out, start, stop):
-    """Write whether string a_at[i] of a isn't string b_at[i] of b; False where either is negative.
-
-    data uint8, starts and ends int64 (string j is data[starts[j] : ends[j]]), a_at and b_at int64 (n,) → out bool (n,).
-
-        a "cat", "dog"    b "cat", "cow"    a_at [0, 1, -1]    b_at [0, 1, 1]  →  out [False, True, False]
-    """
-    for i in range(start, stop):
-        s, t = a_at[i], b_at[i]
-        if s < 0 or t < 0:
-            out[i] = False
-            continue
-        n = a_ends[s] - a_starts[s]
-        if n != b_ends[t] - b_starts[t]:
-            out[i] = True
-        else:
-            out[i] = not same(a_data, np.uint64(a_starts[s]), b_data, np.uint64(b_starts[t]), np.uint64(n))

@@ -24,6 +24,7 @@ from hotrow.store.strict_json import MalformedError, parse_object
 from hotrow.table import ids
 from hotrow.table.index import cells_of
 from hotrow.table.state import State
+from hotrow.table.utf8 import buffers
 
 _SLOT = "slot_"
 _TEXTS = ("text", "offsets")
@@ -42,7 +43,7 @@ def to_arrays(state: State) -> Arrays:
     if state.config["ids"] == "string":
         text, offsets = np.zeros(0, np.uint8), np.zeros(1, np.int64)
         if state.strings is not None:
-            text, offsets = ids.buffers(state.strings)
+            text, offsets = buffers(state.strings)
         arrays |= {"text": text[offsets[0] : offsets[-1]].copy(), "offsets": offsets - offsets[0]}
     return arrays
 

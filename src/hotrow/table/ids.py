@@ -13,7 +13,8 @@ never coerced: an id that can't be one is refused with the place where it stands
     Arrow arrays of integers, floats, strings, UTF-8 binary, and dictionaries, of which what is used counts
     anything with Arrow's C interface, or `__array__` (polars, pandas, torch on the CPU, JAX, TensorFlow)
 
-bytes are UTF-8 and the same id as the str of that text. PyArrow is imported when there are strings or Arrow data.
+bytes are UTF-8 and the same id as the str of that text. Strings are read in `utf8.py`, which imports PyArrow when
+there are strings or Arrow data.
 """
 
 from __future__ import annotations
@@ -25,13 +26,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from hotrow.errors import ArgumentError, IdError, KindError
+from hotrow.errors import ArgumentError, KindError
 from hotrow.kernels import readonly, threads
+from hotrow.kernels import texts as kernels
 from hotrow.kernels.fingerprint import fingerprint64
-from hotrow.table import refusals
+from hotrow.table import refusals, utf8
 from hotrow.table.refusals import Shape
-
-LargeStringArray = Any  # pyarrow's, which has no types
 
 _INT64 = np.dtype(np.int64)
 _GRAIN = 1 << 15  # strings that are worth a thread
@@ -46,14 +46,16 @@ class Keys:
     keys   uint64 (n,), contiguous; may be a view of the array that was given
     shape  of the ids, () for a single one
     texts  strings only: one for each id, or the distinct values of a dictionary-encoded array
-    at     int64 (n,), which of `texts` each id is; None where id i is text i
+    at     int32 (n,), which of `texts` each id is; None where id i is text i
+    first  int32, where each of `texts` stands first among the ids, ascending; None as `at`
     """
 
     kind: str
     keys: np.ndarray
     shape: tuple[int, ...]
-    texts: LargeStringArray | None
-    at: np.ndarray | None
+    texts: utf8.LargeStringArray | None = None
+    at: np.ndarray | None = None
+    first: np.ndarray | None = None
 
     def restored(self) -> Any:
         """The ids again: integers of their shape, or an Arrow array of strings."""
@@ -80,10 +82,10 @@ def to_keys(ids: Any, kind: str | None) -> Keys:
         return ids if not ids.kind or kind in (None, ids.kind) else to_keys(ids.restored(), kind)
     if type(ids) is np.ndarray:
         if ids.dtype is _INT64 and kind in (None, "int64") and ids.size and ids.flags.c_contiguous:
-            return Keys("int64", ids.reshape(-1).view(np.uint64), ids.shape, None, None)
+            return Keys("int64", ids.reshape(-1).view(np.uint64), ids.shape)
         return _from_array(ids, kind)
     if isinstance(ids, (list, tuple, range)):
-        flat = list(cast("Sequence[Any]", ids))
+        flat = ids if isinstance(ids, list) else list(cast("Sequence[Any]", ids))
         return _from_list(flat, (len(flat),), kind)
     if isinstance(ids, (int, float, str, bytes, np.generic)):
         return _from_list([ids], (), kind)
@@ -104,24 +106,6 @@ def restore(keys: np.ndarray, kind: str) -> np.ndarray:
     return keys.view(kind)
 
 
-def buffers(texts: LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
-    """The bytes of an Arrow array of n strings, and where each begins and ends, without copying.
-
-    Returns data uint8 and offsets int64 (n + 1,): string i is data[offsets[i] : offsets[i + 1]]. Offsets don't begin
-    at 0 in a slice.
-
-    >>> import pyarrow as pa
-    >>> from hotrow.table.ids import buffers
-    >>> buffers(pa.array(["cat", "dog"], pa.large_string()))[1]
-    array([0, 3, 6])
-    """
-    _, places, data = texts.buffers()
-    if not len(texts):  # Arrow may leave out either buffer then
-        return readonly(np.zeros(0, np.uint8)), readonly(np.zeros(1, np.int64))
-    offsets = np.frombuffer(places, np.int64, len(texts) + 1, 8 * texts.offset)
-    return readonly(np.frombuffer(b"" if data is None else data, np.uint8)), readonly(offsets)
-
-
 # --- NumPy arrays and Python lists ------------------------------------------------------------------------------------
 
 
@@ -136,6 +120,10 @@ def _from_array(array: np.ndarray, kind: str | None) -> Keys:
         return _from_integers(array.astype(np.uint64, copy=False), kind)
     if code == "f":
         return _from_floats(array, kind, _exact_bits(array.dtype))
+    if code in "UST":
+        found = utf8.of_numpy(array)
+        if found is not None:
+            return _from_texts(found, array.shape, kind)
     if code in "OUST":
         return _from_list(array.reshape(-1).tolist(), array.shape, kind)
     raise refusals.offence(list(array.reshape(-1)[:1]), array.shape)
@@ -143,8 +131,8 @@ def _from_array(array: np.ndarray, kind: str | None) -> Keys:
 
 def _nothing(shape: Shape, kind: str | None) -> Keys:
     """No ids: they fit a table of any kind, and decide none."""
-    texts = _pyarrow().array([], _pyarrow().large_string()) if kind == "string" else None
-    return Keys(kind or "", np.zeros(0, np.uint64), shape, texts, None)
+    texts = utf8.pyarrow().array([], utf8.pyarrow().large_string()) if kind == "string" else None
+    return Keys(kind or "", np.zeros(0, np.uint64), shape, texts)
 
 
 def _from_integers(array: np.ndarray, kind: str | None) -> Keys:
@@ -159,7 +147,7 @@ def _from_integers(array: np.ndarray, kind: str | None) -> Keys:
         raise refusals.out_of_range(flat, int(np.argmax(flat < 0)), array.shape, kind)
     if not signed and kind == "int64" and flat.max() > refusals.MOST:
         raise refusals.out_of_range(flat, int(np.argmax(flat > refusals.MOST)), array.shape, kind)
-    return Keys(kind, flat.view(np.uint64), array.shape, None, None)
+    return Keys(kind, flat.view(np.uint64), array.shape)
 
 
 def _from_floats(array: np.ndarray, kind: str | None, bits: int) -> Keys:
@@ -177,6 +165,11 @@ def _exact_bits(dtype: Any) -> int:
 
 def _from_list(flat: list[Any], shape: Shape, kind: str | None) -> Keys:
     """Python objects: one type of id, or lists of them."""
+    if flat and type(flat[0]) is str:
+        try:
+            return _from_texts(utf8.of_list(flat, shape, "str"), shape, kind)
+        except TypeError:  # not all of them are
+            pass
     flat, shape, types = _unnest(flat, shape)
     if not flat:
         return _nothing(shape, kind)
@@ -191,7 +184,7 @@ def _from_list(flat: list[Any], shape: Shape, kind: str | None) -> Keys:
     if family == "float":
         array = np.array(flat, np.result_type(*map(_float_dtype, types)))
         return _from_floats(array.reshape(shape), kind, min(_exact_bits(_float_dtype(t)) for t in types))
-    return _from_texts(_list_to_texts(flat, shape, family), shape, kind)
+    return _from_texts(utf8.of_list(flat, shape, family), shape, kind)
 
 
 def _unnest(flat: list[Any], shape: Shape) -> tuple[list[Any], Shape, set[type]]:
@@ -231,13 +224,7 @@ def _from_ints(flat: list[int], shape: Shape, kind: str | None) -> Keys:
     raise refusals.beyond(flat, shape, kind)
 
 
-# --- strings and Arrow; in here alone is PyArrow wanted ---------------------------------------------------------------
-
-
-def _pyarrow() -> Any:
-    import pyarrow as pa  # not above: integers do without it
-
-    return pa
+# --- strings and Arrow data -------------------------------------------------------------------------------------------
 
 
 def _from_other(ids: Any, kind: str | None) -> Keys:
@@ -266,7 +253,7 @@ def _from_other(ids: Any, kind: str | None) -> Keys:
 
 def _as_arrow(ids: Any, convert: str) -> tuple[Any, Exception | None]:
     """The Array or ChunkedArray that `ids` offers, or what went wrong."""
-    pa = _pyarrow()
+    pa = utf8.pyarrow()
     try:
         return (ids if isinstance(ids, (pa.Array, pa.ChunkedArray)) else getattr(pa, convert)(ids)), None
     except Exception as error:  # noqa: BLE001 — each library has its own
@@ -289,7 +276,7 @@ def _as_numpy(ids: Any) -> np.ndarray:
 
 def _from_arrow(array: Any, kind: str | None) -> Keys:
     """An Arrow Array or ChunkedArray of any type."""
-    types, shape = _pyarrow().types, (len(array),)
+    types, shape = utf8.pyarrow().types, (len(array),)
     if not len(array):
         return _nothing(shape, kind)
     is_dictionary = types.is_dictionary(array.type)
@@ -297,14 +284,14 @@ def _from_arrow(array: Any, kind: str | None) -> Keys:
     if "list" in str(type_).split("<")[0]:
         raise ArgumentError(f"got an Arrow array of {type_}{refusals.place(shape, 0)}; {refusals.BAGS}")
     is_number = types.is_integer(type_) or types.is_floating(type_)
-    if not is_number and not types.is_null(type_) and _wide_type(type_) is None:
+    if not is_number and not types.is_null(type_) and utf8.wide_type(type_) is None:
         raise refusals.no_id(array[0], f"Arrow type {type_}", shape, 0)
     _refuse_nulls(array)
     if is_dictionary:
         return _from_dictionary(array, kind)
     if is_number:
         return _from_array(np.asarray(array), kind)
-    return _from_texts(_to_texts(array), shape, kind)
+    return _from_texts(utf8.of_arrow(array), shape, kind)
 
 
 def _refuse_nulls(array: Any) -> None:
@@ -312,83 +299,55 @@ def _refuse_nulls(array: Any) -> None:
         raise refusals.null("null", (len(array),), int(np.argmax(np.asarray(array.is_null()))))
 
 
-def _wide_type(type_: Any) -> Any:
-    """The type with 64-bit offsets for a type of strings or binary; None for any other type."""
-    pa = _pyarrow()
-    if type_ in (pa.string(), pa.large_string(), pa.string_view()):
-        return pa.large_string()
-    return pa.large_binary() if type_ in (pa.binary(), pa.large_binary(), pa.binary_view()) else None
-
-
 def _from_dictionary(array: Any, kind: str | None) -> Keys:
     """A dictionary-encoded array: few strings are hashed and stand for many ids."""
     if hasattr(array, "chunks"):
         array = _one_chunk(array)
-    values, at = array.dictionary, array.indices.to_numpy().astype(np.int64)
-    wide = _wide_type(values.type)
-    if wide is None or len(values) > len(at):  # nothing is won by going through all of the values
-        return _from_arrow(_take(values, at), kind)
-    used = np.zeros(len(values), bool)
-    used[at] = True
-    if not used.all():
-        values, at = _take(values, np.flatnonzero(used)), (np.cumsum(used) - 1)[at]
+    values, at, shape = array.dictionary, _indices(array), (len(array),)
+    if utf8.wide_type(values.type) is None:
+        return _from_arrow(values.take(utf8.pyarrow().array(at)), kind)
+    if values.null_count and (missing := np.asarray(values.is_null())[at]).any():
+        raise refusals.null("null", shape, int(np.argmax(missing)))
+    if len(values) > len(at):  # nothing is won by going through all of the values
+        return _from_texts(_taken(values, at, at), shape, kind)
+    inverse, first = np.empty(len(at), np.int32), np.empty(len(values), np.int32)
+    used = np.empty(len(values), np.int64)
+    m = kernels.number(readonly(at), np.full(len(values), -1, np.int32), inverse, first, used)
+    once = _from_texts(_taken(values, used[:m], at), (m,), kind)
+    return Keys(once.kind, once.keys[inverse], shape, once.texts, inverse, first[:m])
+
+
+def _taken(values: Any, at: np.ndarray, ids: np.ndarray) -> Any:
+    """The strings at these places of a dictionary; `ids` are the places of all ids, to say where a bad one stands."""
+    found = utf8.taken(values, at)
+    if found is None:
+        raise refusals.bad_text(utf8.to_bytes(values, ids), (len(ids),))
+    return found
+
+
+def _indices(array: Any) -> np.ndarray:
+    """Which value each id of a dictionary-encoded array is: int64 (n,), all of them in it."""
     try:
-        keys = _from_arrow(values, kind)
-    except (IdError, KindError):
-        return _from_arrow(_take(values, at), kind)  # the same again, told by the place of the id
-    return Keys(keys.kind, keys.keys[at], (len(at),), keys.texts, at)
+        array.validate()
+    except utf8.pyarrow().ArrowException as error:
+        raise utf8.broken(str(error)) from error
+    at = array.indices.to_numpy().astype(np.int64, copy=False)
+    if at.min() < 0 or at.max() >= len(array.dictionary):
+        raise utf8.broken("an index beyond its dictionary")
+    return at
 
 
 def _one_chunk(array: Any) -> Any:
     """The chunks of a dictionary-encoded array as one; each may have a dictionary of its own."""
-    pa = _pyarrow()
-    chunks = array.chunks
-    indices = pa.concat_arrays([chunk.indices.cast(pa.int64()) for chunk in chunks])
-    values, first = [chunks[0].dictionary], chunks[0].dictionary
-    if any(not chunk.dictionary.equals(first) for chunk in chunks[1:]):
-        values = [chunk.dictionary for chunk in chunks]
-        ends = np.cumsum([len(v) for v in values])
-        moved = np.repeat(ends - [len(v) for v in values], [len(chunk) for chunk in chunks])
-        indices = pa.array(indices.to_numpy() + moved)
-    return pa.DictionaryArray.from_arrays(indices, pa.concat_arrays([_widen(v) for v in values]))
-
-
-def _widen(values: Any) -> Any:
-    return values if (wide := _wide_type(values.type)) is None else values.cast(wide)
-
-
-def _take(values: Any, at: np.ndarray) -> Any:
-    """The values at these positions; widened, for Arrow has no `take` of views, and 32-bit offsets may overflow."""
-    return _widen(values).take(_pyarrow().array(at))
-
-
-def _to_texts(array: Any) -> Any:
-    """An Arrow array of strings or binary without nulls, checked, as large_string in one chunk."""
-    pa = _pyarrow()
-    try:
-        array.validate(full=True)  # Arrow's string type is a promise that others made
-        texts = array.cast(pa.large_string())
-    except pa.ArrowInvalid as error:
-        if "UTF8" not in str(error):  # broken offsets: not to be read at all
-            raise IdError(f"got a broken Arrow array ({error}); expected one that passes ids.validate()") from error
-        raise refusals.bad_text(_to_bytes(array), (len(array),)) from error
-    chunks = getattr(texts, "chunks", [texts])
-    return chunks[0] if len(chunks) == 1 else texts.combine_chunks()
-
-
-def _to_bytes(array: Any) -> list[bytes]:
-    pa = _pyarrow()
-    return [
-        raw for chunk in getattr(array, "chunks", [array]) for raw in _widen(chunk).view(pa.large_binary()).to_pylist()
-    ]
-
-
-def _list_to_texts(flat: list[Any], shape: Shape, family: str) -> Any:
-    pa = _pyarrow()
-    try:
-        return pa.array(flat, pa.large_string() if family == "str" else pa.large_binary()).cast(pa.large_string())
-    except (UnicodeEncodeError, pa.ArrowInvalid) as error:
-        raise refusals.bad_text(flat, shape) from error
+    pa, chunks = utf8.pyarrow(), [chunk for chunk in array.chunks if len(chunk)]
+    at = [_indices(chunk) for chunk in chunks]
+    values = [utf8.bounded(chunk.dictionary) for chunk in chunks]
+    if all(other.equals(values[0]) for other in values[1:]):
+        values = values[:1]
+    else:
+        begins = np.cumsum([0, *map(len, values)])
+        at = [own + begin for own, begin in zip(at, begins, strict=False)]
+    return pa.DictionaryArray.from_arrays(pa.array(np.concatenate(at)), pa.concat_arrays(values))
 
 
 def _from_texts(texts: Any, shape: Shape, kind: str | None) -> Keys:
@@ -396,5 +355,5 @@ def _from_texts(texts: Any, shape: Shape, kind: str | None) -> Keys:
     if kind not in (None, "string"):
         raise refusals.wrong_kind(texts[0].as_py(), "strings", shape, kind)
     keys = np.empty(len(texts), np.uint64)
-    threads.run(fingerprint64, threads.even(len(texts), _GRAIN), *buffers(texts), keys)
-    return Keys("string", keys, shape, texts, None)
+    threads.run(fingerprint64, threads.even(len(texts), _GRAIN), *utf8.buffers(texts), keys)
+    return Keys("string", keys, shape, texts)

@@ -177,6 +177,14 @@ def bad_text(flat: list[Any], shape: Shape) -> IdError:
     return IdError(f"{given}, which isn't UTF-8; expected text, e.g. {right}")
 
 
+def beyond_unicode(point: int, shape: Shape, i: int) -> IdError:
+    """A NumPy string with a number in it that is no code point."""
+    return IdError(
+        f"got a NumPy string{place(shape, i)} with code point {point:#x}, beyond Unicode; expected text, "
+        'e.g. np.array(["cup"])'
+    )
+
+
 def _is_utf8(text: str | bytes) -> bool:
     try:
         text.encode() if isinstance(text, str) else text.decode()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotrow.kernels import fingerprint, readonly, texts, threads
+from hotrow.errors import CorruptError
+from hotrow.kernels import readonly, texts, threads
 from hotrow.table.memory import Growable
 
 if TYPE_CHECKING:
@@ -21,34 +22,44 @@ _GRAIN = 8192
 
 @dataclass(frozen=True)
 class Texts:
-    """Some of many strings: string i is data[starts[at[i]] : ends[at[i]]].
+    """Some of many strings: string i is data[places[step · at[i]] : places[step · at[i] + 1]].
 
-    data uint8, starts and ends int64, at int64 (n,); −1 in `at` is no string.
+    data uint8, places int64; at int (n,), or None for string i at i. With step 1 places are Arrow's offsets, with step
+    2 each string has a beginning and an end of its own.
     """
 
     data: np.ndarray
-    starts: np.ndarray
-    ends: np.ndarray
-    at: np.ndarray
+    places: np.ndarray
+    step: int
+    at: np.ndarray | None = None
 
     def take(self, positions: np.ndarray) -> Texts:
         """Those at `positions`."""
-        return Texts(self.data, self.starts, self.ends, self.at[positions])
+        return Texts(self.data, self.places, self.step, positions if self.at is None else self.at[positions])
 
     def bytes(self, i: int) -> bytes:
         """String i, as UTF-8."""
-        at = self.at[i]
-        return self.data[self.starts[at] : self.ends[at]].tobytes()
+        place = self.step * (i if self.at is None else int(self.at[i]))
+        return self.data[self.places[place] : self.places[place + 1]].tobytes()
 
-    def differ(self, other: Texts) -> np.ndarray:
-        """Whether string i isn't the other's string i: bool (n,); False where either is missing."""
-        out = np.empty(len(self.at), bool)
-        mine, theirs = self._arrays(), other._arrays()
-        threads.run(fingerprint.differs, threads.even(len(out), _GRAIN), *mine, *theirs, out)
-        return out
+    def offsets(self, first: int = 0) -> np.ndarray:
+        """Where each would lie in one array of bytes, one after the other from `first` on: int64 (n + 1,)."""
+        assert self.at is not None
+        offsets = np.empty(len(self.at) + 1, np.int64)
+        bounds = threads.even(len(self.at), _GRAIN)
+        arrays = readonly(self.places), self.step, len(self.data), readonly(self.at)
+        threads.run(texts.sizes, bounds, *arrays, offsets[1:])
+        if len(self.at) and offsets[1:].min() < 0:  # a mapped file is believed until then
+            raise CorruptError("a string of this table lies outside of its file; `hotrow verify` says what is broken")
+        offsets[0] = first
+        return np.cumsum(offsets, out=offsets)
 
-    def _arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        return readonly(self.data), readonly(self.starts), readonly(self.ends), readonly(self.at)
+    def copy(self, offsets: np.ndarray, data: np.ndarray) -> None:
+        """Write them to `data`, the i-th from offsets[i] on."""
+        assert self.at is not None
+        bounds = threads.even(len(self.at), _GRAIN)
+        arrays = readonly(self.data), readonly(self.places), self.step, readonly(self.at), readonly(offsets)
+        threads.run(texts.gather, bounds, *arrays, data)
 
 
 class Strings:
@@ -56,46 +67,45 @@ class Strings:
 
     def __init__(self) -> None:
         self._data: Any = Growable(np.uint8, _MOST_BYTES)
-        self._starts: Any = Growable(np.int64, _MOST_ROWS)
-        self._ends: Any = Growable(np.int64, _MOST_ROWS)
+        self._places: Any = Growable(np.int64, 2 * _MOST_ROWS)
+        self._step = 2  # a row's beginning and end lie side by side: one cache miss
         self._used = 0
         self.aliases = Aliases()
 
     @classmethod
     def over(cls, data: np.ndarray, offsets: np.ndarray, *, writable: bool) -> Strings:
         """The strings of an Arrow array, row i the i-th: copied to be grown, or as they are to be read."""
-        strings = cls.__new__(cls)
-        if writable:
-            strings._data = Growable.holding(data, _MOST_BYTES)
-            strings._starts = Growable.holding(offsets[:-1], _MOST_ROWS)
-            strings._ends = Growable.holding(offsets[1:], _MOST_ROWS)
-        else:
-            strings._data, strings._starts, strings._ends = _Fixed(data), _Fixed(offsets[:-1]), _Fixed(offsets[1:])
+        strings = cls()
         strings._used = len(data)
-        strings.aliases = Aliases()
+        if writable:
+            strings._data.ensure(len(data))
+            strings._data.array[: len(data)] = data
+            strings._place(np.arange(len(offsets) - 1), offsets)
+        else:
+            strings._data, strings._places, strings._step = _Fixed(data), _Fixed(offsets), 1
         return strings
 
     def at(self, rows: np.ndarray) -> Texts:
-        """The strings of `rows` (int (n,), −1 for none)."""
-        return Texts(self._data.array, self._starts.array, self._ends.array, rows.astype(np.int64))
+        """The strings of `rows` (int (n,))."""
+        return Texts(self._data.array, self._places.array, self._step, rows)
 
     def write(self, rows: np.ndarray, source: Texts) -> None:
         """Give `rows` (int32 (n,)) the strings of `source`."""
         if not len(rows):
             return
-        length = int((source.ends[source.at] - source.starts[source.at]).sum())
-        top = int(rows.max()) + 1
-        self._data.ensure(self._used + length)
-        self._starts.ensure(top)
-        self._ends.ensure(top)
-        self._used = texts.copy(
-            *source._arrays(),  # pyright: ignore[reportPrivateUsage]
-            self._data.array,
-            self._starts.array,
-            self._ends.array,
-            readonly(rows),
-            self._used,
-        )
+        offsets = source.offsets(self._used)
+        self._used = int(offsets[-1])
+        self._data.ensure(self._used)
+        source.copy(offsets, self._data.array)
+        self._place(rows, offsets)
+
+    def _place(self, rows: np.ndarray, offsets: np.ndarray) -> None:
+        """Note that the string of rows[i] lies at offsets[i] : offsets[i + 1]."""
+        at = 2 * rows.astype(np.int64)
+        if len(at):
+            self._places.ensure(int(at.max()) + 2)
+        self._places.array[at] = offsets[:-1]
+        self._places.array[at + 1] = offsets[1:]
 
     def tell_apart(
         self,
@@ -109,12 +119,15 @@ class Strings:
     ) -> np.ndarray | None:
         """The key that each given string goes by, where some string isn't the one that its fingerprint stands for.
 
-        given (n,) with their fingerprints uint64 (n,); inverse, first and rows tell the distinct fingerprints and the
-        row of each. None, the answer for all but one batch in a universe: fingerprints will do.
+        given: all strings of an Arrow array (n,), with their fingerprints uint64 (n,); inverse, first and rows tell the
+        distinct fingerprints and the row of each. None, the answer for all but one batch in a universe: fingerprints
+        will do.
         """
-        clash = given.differ(given.take(first[inverse])) | self.at(rows).differ(given.take(first))[inverse]
+        clash = self._strangers(given, inverse, first, rows)
+        if clash is None and not self.aliases.key_of:
+            return None
         suspicious = self.aliases.concern(fingerprints)
-        if clash.any():
+        if clash is not None:
             suspicious |= np.isin(inverse, inverse[clash])
         if not suspicious.any():
             return None
@@ -141,28 +154,38 @@ class Strings:
                 keys[i] = alias
         return keys
 
+    def _strangers(self, given: Texts, inverse: np.ndarray, first: np.ndarray, rows: np.ndarray) -> np.ndarray | None:
+        """Which given strings aren't the one that their fingerprint stands for: bool (n,), or None for none at all.
+
+        Only the first string of a fingerprint is compared with its row's, all others with the first.
+        """
+        batch = given.data, given.places
+        stored = readonly(self._data.array), readonly(self._places.array), self._step
+        strange, other = np.empty(len(first), bool), np.zeros(len(inverse), bool)
+        bounds, arrays = threads.even(len(first), _GRAIN), (readonly(first), readonly(rows))
+        threads.run(texts.differ_from_rows, bounds, *batch, *arrays, *stored, strange)
+        if len(first) < len(inverse):
+            bounds, arrays = threads.even(len(inverse), _GRAIN), (readonly(inverse), readonly(first))
+            threads.run(texts.differ_from_firsts, bounds, *batch, *arrays, other)
+        return other | strange[inverse] if strange.any() or other.any() else None
+
     def erase(self, rows: np.ndarray) -> None:
         """Overwrite the strings of `rows`, and give up their aliases."""
         if self.aliases.key_of:
             gone = self.at(rows)
             for i in range(len(rows)):
                 self.aliases.forget(gone.bytes(i))
-        texts.wipe(self._data.array, self._starts.array, self._ends.array, readonly(rows))
+        texts.wipe(self._data.array, self._places.array, readonly(rows))
 
     def take(self, rows: np.ndarray) -> pa.LargeStringArray:
         """The strings of `rows` as an Arrow array, copied."""
         import pyarrow as pa
 
         source = self.at(rows)
-        n = len(rows)
-        lengths = source.ends[source.at] - source.starts[source.at]
-        offsets = np.zeros(n + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
+        offsets = source.offsets()
         data = np.empty(int(offsets[-1]), np.uint8)
-        places = np.empty((2, n), np.int64)
-        order = np.arange(n, dtype=np.int32)
-        texts.copy(*source._arrays(), data, places[0], places[1], readonly(order), 0)  # pyright: ignore[reportPrivateUsage]
-        return pa.LargeStringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(data))
+        source.copy(offsets, data)
+        return pa.LargeStringArray.from_buffers(len(rows), pa.py_buffer(offsets), pa.py_buffer(data))
 
     @property
     def nbytes(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from hotrow.table.locks import ReadersWriter
 from hotrow.table.rows import Rows, first_weights
 from hotrow.table.state import State
 from hotrow.table.strings import Strings, Texts
+from hotrow.table.utf8 import buffers
 
 UNKNOWN = ("initial", "zero", "error")
 _NO_ROW = "no row; lookup(ids) gives it its first value, lookup(ids, grow=True) a row"
@@ -72,7 +73,7 @@ class View:
         self._index = Index.over(state.cells, state.keys, writable=writable)
         self._strings = Strings()
         if state.strings is not None:
-            self._strings = Strings.over(*ids_.buffers(state.strings), writable=writable)
+            self._strings = Strings.over(*buffers(state.strings), writable=writable)
             if state.config["aliases"]:
                 self._read_aliases(state)
 
@@ -138,12 +139,13 @@ class View:
 
     def _locate(self, keys: ids_.Keys, *, grow: bool) -> Found:
         """Dedupe, then look each distinct key up; strings with one key are told apart."""
+        if keys.at is not None:
+            return self._locate_once(keys, grow=grow)
         unique = Distinct.of(keys.keys)
         rows, missing = self._index.find(unique.keys)
         if keys.texts is not None:
-            given = texts_of(keys)
             found = keys.keys, unique.inverse, unique.first, rows
-            apart = self._strings.tell_apart(given, *found, self._has_key, grow)
+            apart = self._strings.tell_apart(texts_of(keys), *found, self._has_key, grow)
             if apart is not None:
                 split = Distinct.of(apart)
                 unique = Distinct(split.inverse, split.first, keys.keys[split.first])
@@ -152,6 +154,17 @@ class View:
 
     def _has_key(self, key: int) -> bool:
         return not self._index.find(np.array([key], np.uint64))[1]
+
+    def _locate_once(self, keys: ids_.Keys, *, grow: bool) -> Found:
+        """The distinct texts of a dictionary are looked up, and each id has the row of its text."""
+        at, first = cast("np.ndarray", keys.at), cast("np.ndarray", keys.first)
+        found = self._locate(ids_.Keys(keys.kind, keys.keys[first], first.shape, keys.texts), grow=grow)
+        inner = found.unique
+        if len(inner.first) == len(first):
+            unique = Distinct(at, first, inner.keys)
+        else:  # the dictionary has a text twice
+            unique = Distinct(inner.inverse[at], first[inner.first], inner.keys)
+        return Found(keys, unique, found.index_keys, found.rows, found.missing)
 
     @staticmethod
     def _mask_key(mask: Any, keys: ids_.Keys) -> np.uint64 | None:
@@ -312,9 +325,7 @@ class View:
 def texts_of(keys: ids_.Keys) -> Texts:
     """The strings of ids, one for each."""
     assert keys.texts is not None
-    data, offsets = ids_.buffers(keys.texts)
-    at = np.arange(len(keys.keys), dtype=np.int64) if keys.at is None else keys.at
-    return Texts(data, offsets[:-1], offsets[1:], at)
+    return Texts(*buffers(keys.texts), 1, keys.at)
 
 
 def _namer(keys: ids_.Keys) -> Callable[[int], str]:
