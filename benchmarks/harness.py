@@ -6,10 +6,14 @@ is judged by its fastest round, the one that was least disturbed.
 
 from __future__ import annotations
 
+import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -175,9 +179,13 @@ def lookups_of(peers: Sequence[Peer], batches: Sequence[np.ndarray], out: np.nda
     def side(peer: Peer) -> Side:
         given = [peer.ids(rows) for rows in batches]
 
-        def look(i: int) -> None:
-            peer.lookup(given[i % len(given)], out)
-
-        return look
+        return lambda i: peer.look(given[i % len(given)], out)
 
     return {label(peer): side(peer) for peer in peers}
+
+
+def in_a_child(module: str, case: Mapping[str, Any]) -> Any:
+    """What `python -m module CASE` prints, both as JSON: for what must have a process of its own."""
+    command = [sys.executable, "-m", module, json.dumps(case)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)

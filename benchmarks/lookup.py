@@ -27,7 +27,7 @@ LEAST = {"torch, ready-made rows": 1.0}
 def run(sizes: Sizes) -> Iterator[Result]:
     """Every width and stream of ids, into new memory and into an array that is used again."""
     for dim in sizes.dims:
-        works = {peer: Workload(sizes.rows, dim, OPTIMIZER[peer]) for peer in present(OPTIMIZER)}
+        works = {peer: Workload(sizes.rows, dim, OPTIMIZER[peer]) for peer in present(OPTIMIZER, dim)}
         what = f"lookup: D = {dim}"
         if not machine.fits(sum(work.nbytes for work in works.values()), what):
             continue

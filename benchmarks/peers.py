@@ -1,7 +1,7 @@
 """The sides of a benchmark, behind one small face: `lookup(ids)` and `step(ids, gradients)`.
 
 hotrow and the dict are given raw 64-bit ids. torch and FBGEMM have no way from an id to a row, so they are given
-ready-made rows 0 … V − 1, which a user of theirs would still have to find.
+ready-made rows 0 … V − 1, which a user of theirs would still have to find; and FBGEMM once more, behind a map that does.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ class Peer:
     needs: ClassVar[tuple[str, str]] = ("numpy", "pip install numpy")
     """The module without which the side is left out, and how to get it."""
     takes_out: ClassVar[bool] = True
+    widths: ClassVar[tuple[int, ...] | None] = None
+    """The dims that the side is measured at where every other is measured at all of them; None for all."""
 
     def __init__(self, work: Workload, threads: int) -> None:
         raise NotImplementedError
@@ -47,9 +49,25 @@ class Peer:
         """The vectors of ids, (n, dim), new or in `out`; nothing is kept for a backward pass."""
         raise NotImplementedError
 
-    def step(self, ids: Any, gradients: Any) -> None:
-        """A whole training step: vectors forward, gradients backward, optimizer."""
+    def look(self, ids: Any, out: Any = None) -> float | None:
+        """The same against the clock: the seconds if the side keeps its own, else None."""
+        self.lookup(ids, out)
+        return None
+
+    def step(self, ids: Any, gradients: Any) -> float | None:
+        """A whole training step: vectors forward, gradients backward, optimizer. Returns as `look` does."""
         raise NotImplementedError
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """Why the side can't be measured here; None if it can."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                import_module(cls.needs[0])
+        except (ImportError, OSError) as error:  # OSError: a library that was built for another torch
+            return str(error)
+        return None
 
 
 class Hotrow(Peer):
@@ -166,11 +184,57 @@ class Fbgemm(Peer):
         self._bags(*ids).backward(gradients)
 
 
+class FbgemmFromIds(Fbgemm):
+    """FBGEMM behind the quickest map from ids to rows that there is to put before it: its own, for pruned tables.
+
+    The map has two places for each id, of which it must be told beforehand, and doesn't grow. Others were slower;
+    milliseconds for 40,000 ids of 4 million, Zipf and uniform, on the 2 cores of docs/performance.md:
+
+    torch.ops.fbgemm.pruned_hashmap_lookup     0.7    1.6
+    pandas Index.get_indexer                   1.4    3.0
+    … of the ids' distinct ones (factorize)    1.1    4.2
+    numba's typed Dict, in a compiled loop     2.8    9.9
+    torch.searchsorted and the order           3.3    7.5
+    np.searchsorted, the ids sorted first      5.8    9.0
+    dict                                       9.0     33
+    np.searchsorted and the order               15     27
+    pyarrow.compute.index_in                     –  1,050   (it hashes the 4 million in each call)
+    """
+
+    name, given = "FBGEMM behind its hash map", "raw ids"
+    optimizers: ClassVar = {"rowwise_adagrad": "EXACT_ROWWISE_ADAGRAD"}
+
+    def __init__(self, work: Workload, threads: int) -> None:
+        super().__init__(work, threads)
+        torch = self._torch
+        self._all = work.ids
+        places = 1 << (2 * work.rows - 1).bit_length()
+        self._map, self._bounds = torch.full((places, 2), -1, dtype=torch.int64), torch.tensor([0, places])
+        ids, rows, ends = torch.from_numpy(work.ids), torch.arange(work.rows), torch.tensor([0, work.rows])
+        torch.ops.fbgemm.pruned_hashmap_insert(ids, rows, ends, self._map, self._bounds)
+
+    def ids(self, rows: np.ndarray) -> Any:
+        _, offsets = super().ids(rows)
+        return self._torch.from_numpy(self._all[rows]), offsets, self._torch.tensor([0, len(rows)])
+
+    def lookup(self, ids: Any, out: Any = None) -> Any:
+        return super().lookup(self._found(ids), out)
+
+    def step(self, ids: Any, gradients: Any) -> None:
+        super().step(self._found(ids), gradients)
+
+    def _found(self, given: Any) -> Any:
+        ids, offsets, ends = given
+        rows = self._torch.ops.fbgemm.pruned_hashmap_lookup(ids, ends, self._map, self._bounds)
+        return rows, offsets
+
+
 class DictNumpy(Peer):
     """What one writes without a library: a Python dict from id to row, NumPy arrays for weights and slots."""
 
     name, given = "dict + NumPy", "raw ids"
     optimizers: ClassVar = {"adam": "Adam", "adagrad": "Adagrad", "rowwise_adagrad": "row-wise Adagrad"}
+    widths = (16,)
 
     def __init__(self, work: Workload, threads: int) -> None:
         self._ids = work.ids
@@ -219,22 +283,17 @@ class DictNumpy(Peer):
         return np.float32(self._rate) * g / (np.sqrt(total[rows]) + np.float32(EPSILON))
 
 
-PEERS: tuple[type[Peer], ...] = (Hotrow, Torch, Fbgemm, DictNumpy)
+PEERS: tuple[type[Peer], ...] = (Hotrow, Torch, Fbgemm, FbgemmFromIds, DictNumpy)
 
 
-def present(peers: Iterable[type[Peer]] = PEERS) -> list[type[Peer]]:
-    """Those of `peers` that are installed; the others are named, with the way to get them."""
-    return [peer for peer in peers if _installed(peer)]
+def present(peers: Iterable[type[Peer]] = PEERS, dim: int | None = None) -> list[type[Peer]]:
+    """Those of `peers` that are installed, and measured at `dim`; who isn't installed is named, with the way to get it."""
+    return [peer for peer in peers if (dim is None or dim in (peer.widths or (dim,))) and _installed(peer)]
 
 
 @cache
 def _installed(peer: type[Peer]) -> bool:
-    module, way = peer.needs
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import_module(module)
-    except (ImportError, OSError) as error:  # OSError: a library that was built for another torch
-        log.warning("%s is left out: %s. To have it: %s", peer.name, error, way)
-        return False
-    return True
+    missing = peer.missing()
+    if missing is not None:
+        log.warning("%s is left out: %s. To have it: %s", peer.name, missing, peer.needs[1])
+    return missing is None

@@ -20,7 +20,24 @@ from benchmarks.harness import Result
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
-ORDER = ("step", "lookup", "fit", "features", "click", "jax_step", "scaling", "memory", "bigger", "startup")
+ORDER = (
+    "step",
+    "small",
+    "lookup",
+    "raw",
+    "strings",
+    "insert",
+    "growth",
+    "scaling",
+    "memory",
+    "bigger",
+    "fit",
+    "features",
+    "click",
+    "jax_step",
+    "retrieval",
+    "startup",
+)
 
 INTRODUCTION = """\
 <!-- Written by `python -m benchmarks.report` from benchmarks/results: run `make bench` again in place of editing. -->

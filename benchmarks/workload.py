@@ -22,17 +22,19 @@ class Sizes:
 
     rows: int = 4_000_000
     fewest: int = 100_000  # the two ends of the scaling benchmark
-    most: int = 10_000_000
+    most: int = 50_000_000  # of the scaling benchmark, and what a growing table grows to
     batch: int = 40_000
+    small: int = 256
     lookups: int = 200_000
-    dims: tuple[int, ...] = (16, 32, 64)
+    strings: int = 1_000_000
+    dims: tuple[int, ...] = (16, 32, 64, 128)
     rounds: int = 7
     steps: int = 20
     threads: int = 2
     quick: bool = False
 
 
-QUICK = Sizes(2_000, 500, 5_000, 600, 1_000, dims=(16,), rounds=1, steps=2, quick=True)
+QUICK = Sizes(2_000, 500, 5_000, 600, 64, 1_000, 2_000, dims=(16, 32), rounds=1, steps=2, quick=True)
 
 
 @dataclass(frozen=True)
