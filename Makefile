@@ -21,6 +21,9 @@ PYTHON ?= $(firstword $(foreach p,$(CANDIDATES),$(shell $(p) -c '$(SUITABLE)' >/
 # machine code of their own, one folder a mode, and drop it when one of those files changes.
 MACHINE_CODE := build/numba
 
+# What the last wheel of TensorFlow Recommenders Addons runs in: see benchmarks/tfra.txt.
+TFRA := build/tfra
+
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 # Tests share the processors among this many processes; WORKERS= runs them in one.
@@ -29,7 +32,7 @@ WORKERS := -n auto --maxprocesses 4
 # The backends of hotrow.keras, each in processes of its own.
 BACKENDS := tensorflow jax torch
 
-.PHONY: help demo test test-long lint compiled interpreted keras coverage bounds bench clean
+.PHONY: help demo test test-long lint compiled interpreted keras coverage bounds bench bench-tfra clean
 
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -74,6 +77,8 @@ bounds: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests with every index into a
 bench: $(VENV)/.bench ## measure beside the peers, torch, FBGEMM and Keras; BENCH="step --rounds 3" passes arguments on
 	$(BIN)/python -m benchmarks $(BENCH)
 
+bench-tfra: $(TFRA)/.ready ## give bench one more peer, TensorFlow Recommenders Addons, in a Python 3.11 of its own
+
 clean: ## remove all that was made here but .venv
 	rm -rf __pycache__ build dist demo-model htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .pytest_cache .ruff_cache
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -96,6 +101,12 @@ $(VENV)/.bench: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP_INSTALL) -e '.[bench]'
 	$(PIP_INSTALL) --no-deps fbgemm-gpu-cpu
 	@touch $(VENV)/.core $@
+
+$(TFRA)/.ready: benchmarks/tfra.txt
+	@echo "Installing TensorFlow Recommenders Addons into $(TFRA): once, some minutes"
+	python3.11 -m venv --clear $(TFRA)
+	$(TFRA)/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/tfra.txt
+	@touch $@
 
 $(BIN)/python:
 	@$(or $(PYTHON),false) -c '$(SUITABLE)' || { \

@@ -1,5 +1,7 @@
 """New ids into an empty table, until it is full: hotrow's find(grow=True) beside an insertion into TFRA's table.
 
+Of vectors alone, without slots: hotrow is to train them by SGD, and TFRA's slots would come with a first step.
+
 hotrow draws their first vectors too; TFRA is given the same ones, ready-made. TFRA once grows and once is told
 beforehand how many there will be, which hotrow never needs to know.
 """
@@ -38,7 +40,7 @@ def run(sizes: Sizes) -> Iterator[Result]:
     log.info("insert")
     hotrow.set_threads(sizes.threads)
     ids = workload.raw_ids(sizes.rows)
-    vectors = hotrow.Table(DIM, ids="int64").lookup(ids)  # a first value depends on the seed and the id alone
+    vectors = _table().lookup(ids)  # a first value depends on the seed and the id alone
     _ours(ids[: sizes.batch], vectors[: sizes.batch], sizes)  # compiles
     fills = {OURS: partial(_ours, ids, vectors, sizes)}
     if present([Tfra]):
@@ -46,24 +48,26 @@ def run(sizes: Sizes) -> Iterator[Result]:
         fills[TOLD] = partial(_theirs, sizes.rows, ids, vectors, sizes)
     longest: dict[str, list[float]] = {name: [] for name in fills}
 
-    def side(name: str) -> harness.Side:
-        def fill(i: int) -> float:
-            taken = fills[name]()
-            longest[name].append(1e3 * max(taken))
-            return sum(taken)
+    def fill(name: str) -> float:
+        taken = fills[name]()
+        longest[name].append(1e3 * max(taken))
+        return sum(taken)
 
-        return fill
-
-    totals = harness.race({name: side(name) for name in fills}, min(sizes.rounds, _ROUNDS), 1, warm=0)
+    sides: dict[str, harness.Side] = {name: lambda i, name=name: fill(name) for name in fills}
+    totals = harness.race(sides, min(sizes.rounds, _ROUNDS), 1, warm=0)
     case = {"D": DIM, "ids a call": f"{sizes.batch:,}"}
     title = f"From 0 to {sizes.rows:,} rows"
     yield from harness.results(f"{title}, all calls", case, totals, least=None if sizes.quick else LEAST)
     yield from harness.results(f"{title}, the longest call", case, longest)
 
 
+def _table() -> hotrow.Table:
+    return hotrow.Table(DIM, optimizer=hotrow.SGD(0.1), ids="int64")
+
+
 def _ours(ids: np.ndarray, vectors: np.ndarray, sizes: Sizes) -> list[float]:
     """The seconds of each call."""
-    table, taken = hotrow.Table(DIM, ids="int64"), []
+    table, taken = _table(), []
     for start in range(0, len(ids), sizes.batch):
         chunk = ids[start : start + sizes.batch]
         begin = time.perf_counter()

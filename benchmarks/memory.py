@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ log = logging.getLogger("benchmarks")
 OPTIMIZERS = {"Adam": lambda dim: 2 * dim, "RowwiseAdagrad": lambda dim: 1}
 """Name → slots(D), written down here once more, so that the table can't excuse itself."""
 OVERHEAD = 24
-"""Bytes a row that the index, the keys and all else may take, in the mean of a table that fills from a half to the whole."""
+"""Bytes a row that the index, the keys and all else may take: the mean of fills from a half to the whole."""
 
 
 def run(sizes: Sizes) -> Iterator[Result]:

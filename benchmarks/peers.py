@@ -1,7 +1,7 @@
 """The sides of a benchmark, behind one small face: `lookup(ids)` and `step(ids, gradients)`.
 
 hotrow and the dict are given raw 64-bit ids. torch and FBGEMM have no way from an id to a row, so they are given
-ready-made rows 0 … V − 1, which a user of theirs would still have to find; and FBGEMM once more, behind a map that does.
+ready-made rows 0 … V − 1, which a user of theirs would still have to find; and FBGEMM once more, behind a map.
 """
 
 from __future__ import annotations
@@ -287,7 +287,7 @@ PEERS: tuple[type[Peer], ...] = (Hotrow, Torch, Fbgemm, FbgemmFromIds, DictNumpy
 
 
 def present(peers: Iterable[type[Peer]] = PEERS, dim: int | None = None) -> list[type[Peer]]:
-    """Those of `peers` that are installed, and measured at `dim`; who isn't installed is named, with the way to get it."""
+    """Those of `peers` that are measured at `dim` and installed; who isn't is named, with the way to get it."""
     return [peer for peer in peers if (dim is None or dim in (peer.widths or (dim,))) and _installed(peer)]
 
 

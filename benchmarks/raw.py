@@ -25,7 +25,7 @@ OPTIMIZER: dict[type[Peer], str] = {
     LookupLayer: "adagrad",
     FbgemmFromIds: "rowwise_adagrad",
 }
-"""What the workload's guess at memory is made with; only hotrow and TFRA have one, and TFRA's slots come with a step."""
+"""hotrow's own; to the others it is how much memory they take, for none of them steps here."""
 LEAST = {Tfra: 8.0, LookupLayer: 3.0, DenseTable: 1.5}
 """How many times as long a peer must take, at least."""
 

@@ -21,22 +21,9 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
 ORDER = (
-    "step",
-    "small",
-    "lookup",
-    "raw",
-    "strings",
-    "insert",
-    "growth",
-    "scaling",
-    "memory",
-    "bigger",
-    "fit",
-    "features",
-    "click",
-    "jax_step",
-    "retrieval",
-    "startup",
+    *("step", "small", "lookup", "raw", "strings", "insert"),
+    *("growth", "scaling", "memory", "bigger", "startup"),
+    *("fit", "features", "click", "jax_step", "retrieval"),
 )
 
 INTRODUCTION = """\

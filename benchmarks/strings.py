@@ -64,7 +64,7 @@ def _table(known: list[str], threads: int) -> hotrow.Table:
 
 
 def _check(ours: np.ndarray, theirs: np.ndarray) -> None:
-    """Both found the same place for each string. (float32 holds every whole number to 2**24.)"""
+    """Both found the same place for each string; float32 holds every whole number to 2**24."""
     wrong = np.flatnonzero(ours != theirs)
     if len(wrong):
         i = int(wrong[0])

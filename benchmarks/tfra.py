@@ -75,6 +75,8 @@ class Child:
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
+        while line and not line.startswith("{"):  # printed by an import
+            line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"TFRA's process ended; it said:\n{self._said.read_text('utf-8', 'replace')[-3000:]}")
         return json.loads(line)

@@ -1,4 +1,4 @@
-"""A table of TFRA's in its own Python, which has no hotrow: answers on stdout what it is asked on stdin, a JSON line each.
+"""A table of TFRA's in its own Python, which has no hotrow: questions on stdin, answers on stdout, a JSON line each.
 
 build/tfra/bin/python benchmarks/tfra_child.py CASE    # see tfra.py, which starts it
 
@@ -15,9 +15,8 @@ import sys
 import time
 from functools import cache
 
-ANSWERS = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)  # whatever TensorFlow prints is no answer
-os.environ |= {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
 
 import numpy as np
 import tensorflow as tf
@@ -80,12 +79,14 @@ def tensor(path):
 
 def main():
     """Answer until there are no more questions."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever TensorFlow prints is no answer
     table = Table(**json.loads(sys.argv[1]))
-    print(json.dumps({"ready": True}), file=ANSWERS, flush=True)
+    print(json.dumps({"ready": True}), file=answers, flush=True)
     for line in sys.stdin:
         question = json.loads(line)
         seconds = getattr(table, question.pop("do"))(**question)
-        print(json.dumps({"seconds": seconds}), file=ANSWERS, flush=True)
+        print(json.dumps({"seconds": seconds}), file=answers, flush=True)
 
 
 if __name__ == "__main__":
