@@ -33,14 +33,16 @@ INTRODUCTION = """\
 
 `make bench` measures hotrow beside its peers, in one process, on the same ids, first weights and gradients. Before a
 side is timed, it must compute the same vectors as all others. Then rounds take turns, A B C, B C A, …; a round is the
-median of its steps, and each side is judged by its fastest round.
+median of its steps, and each side is judged by its fastest round. TensorFlow Recommenders Addons (TFRA) needs an old
+TensorFlow: it takes its turns in a process of its own, and keeps the clock there (`make bench-tfra` brings it in).
 
 A number in parentheses is how many times as long that side takes as the first one of its table. ✓ and ✗ say whether
 it is where the project wants it.
 
 hotrow is given **raw ids**, random 64-bit integers that it has to find. torch and FBGEMM have no way from an id to a
-row: they are given **ready-made rows**, 0 to V − 1. Their OpenMP threads sleep while they wait, for on a machine that
-does anything else that is faster; what was set stands in the list of facts below each benchmark.
+row: they are given **ready-made rows**, 0 to V − 1, and FBGEMM raw ids once more, behind the quickest map that we found
+to put before it. Their OpenMP threads sleep while they wait, for on a machine that does anything else that is faster;
+what was set stands in the list of facts below each benchmark.
 """
 
 
