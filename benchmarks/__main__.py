@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
         results = list(import_module(f"benchmarks.{name}").run(sizes))
         report.show(results)
         kept += results
-        if not (given.quick or given.json):
+        if results and not (given.quick or given.json):
             _write(report.RESULTS / f"{name}.jsonl", report.to_lines(facts, results))
             report.write_page()
     if given.json:

@@ -12,7 +12,10 @@ from pathlib import Path
 
 log = logging.getLogger("benchmarks")
 
-_PACKAGES = ("hotrow", "numpy", "numba", "llvmlite", "torch", "fbgemm-gpu-cpu", "keras", "tensorflow", "jax")
+_PACKAGES = (
+    *("hotrow", "numpy", "numba", "llvmlite", "pyarrow"),
+    *("torch", "fbgemm-gpu-cpu", "keras", "tensorflow", "jax", "implicit"),
+)
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 

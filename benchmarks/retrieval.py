@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 import hotrow
@@ -49,7 +48,7 @@ SETTINGS: dict[str, tuple[dict[str, float], ...]] = {
     ),
     BPR: (
         {"learning_rate": 0.01, "regularization": 0.01},
-        {"learning_rate": 0.05, "regularization": 0.01},
+        {"learning_rate": 0.01, "regularization": 0.001},
         {"learning_rate": 0.1, "regularization": 0.001},
     ),
 }
@@ -128,6 +127,7 @@ def _implicit(name: str, data: Dataset, setting: dict[str, Any], sizes: Sizes) -
     """One of implicit's models with DIM factors, ranked and measured as hotrow's own."""
     from implicit.als import AlternatingLeastSquares
     from implicit.bpr import BayesianPersonalizedRanking
+    from scipy.sparse import csr_matrix
 
     split = data.split
     shape = len(data.users), len(data.items)
