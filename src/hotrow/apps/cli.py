@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(commands, common)
     _add_care(commands, common)
     _add_explain(commands, common)
+    _add_bench(commands, common)
     return parser
 
 
@@ -190,6 +191,28 @@ def _add_explain(commands: Any, common: argparse.ArgumentParser) -> None:
     explain.add_argument("--svg", metavar="FILE", help="write the picture to a file as well")
     explain.add_argument("--lang", default="en", choices=["en", "zh"], help="English or Chinese words (default: en)")
     explain.set_defaults(run=_lazily("hotrow.apps.explain", "explain"))
+
+
+def _add_bench(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "bench",
+        parents=[common],
+        help="where the time of a training step goes on this machine, beside what its memory alone would take",
+        description="Train a table of random ids for some ten seconds, and show what finding ids, gathering vectors, "
+        "merging duplicates, stepping rows and Python take of a step, beside a copy of as many bytes.",
+        epilog="examples: hotrow bench --dim 64 --out bench.svg; hotrow bench --batch 256",
+    )
+    command.add_argument(
+        "--rows", type=_positive, default=1_000_000, metavar="N", help="of the table (default: 1000000)"
+    )
+    command.add_argument("--dim", type=_positive, default=32, metavar="N", help="floats a vector (default: 32)")
+    command.add_argument("--optimizer", default="adam", metavar="NAME", help="as rowwise_adagrad (default: adam)")
+    command.add_argument("--batch", type=_positive, default=40_000, metavar="N", help="ids a step (default: 40000)")
+    command.add_argument(
+        "--ids", default="zipf", choices=["zipf", "uniform"], help="some ids frequent, or none (default: zipf)"
+    )
+    command.add_argument("--out", metavar="FILE", help="write a picture as well, in SVG")
+    command.set_defaults(run=_lazily("hotrow.apps.bench", "bench"))
 
 
 def _lazily(module: str, name: str):

@@ -16,7 +16,6 @@ import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,8 @@ import hotrow
 from hotrow.apps.console import Output, printable
 from hotrow.apps.pictures import WORDS, lookup_picture, step_picture
 from hotrow.apps.sketches import lookup_sketch, show, step_sketch
-from hotrow.errors import ArgumentError, DataError, HotrowError
+from hotrow.apps.svg import write
+from hotrow.errors import ArgumentError, HotrowError
 
 VALUES, DIM, PICK = 5, 3, 2
 """What is explained unless other sizes are asked for."""
@@ -181,16 +181,6 @@ def short(id: object, most: int) -> str:
     if len(text) <= most and cell_len(text) <= most:
         return text
     return set_cell_size(text[:most], min(most - 1, cell_len(text[:most]))).rstrip() + "…"
-
-
-def write(path: str, text: str) -> None:
-    """Write an SVG, over an older one or anew; DataError where something else would be lost."""
-    file = Path(path)
-    if file.is_file() and file.stat().st_size:
-        with file.open("rb") as old:
-            if old.read(4) != b"<svg":
-                raise DataError(f"{file} exists and is no SVG of this command's; give another, as in --svg explain.svg")
-    file.write_text(text, "utf-8", newline="\n")
 
 
 def _ids_asked(text: str | None, values: int | None) -> Ids:

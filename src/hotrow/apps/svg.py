@@ -1,4 +1,4 @@
-"""Drawing in SVG: cells, words and arrows, light and dark. What is drawn with them is in `pictures.py`.
+"""Drawing in SVG: cells, words, arrows and lines, light and dark. `pictures.py` and `charts.py` draw with them.
 
 A drawing is self-contained (no font, script or file from elsewhere), has a title and a description for screen readers,
 and follows `prefers-color-scheme`. Every word given is escaped, so no id can be markup.
@@ -6,12 +6,15 @@ and follows `prefers-color-scheme`. Every word given is escaped, so no id can be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
+from pathlib import Path
 
 from rich.cells import cell_len
+
+from hotrow.errors import DataError
 
 SIZE = 14
 """The height of letters, in pixels."""
@@ -41,12 +44,18 @@ _DARK = {
     "arrow": "stroke:#ff9d9d",
 }
 
+_DOTS = ("m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "m-4-4h8v8h-8z", "m0-5l5 9h-10z", "m0-6l6 6l-6 6l-6-6z")
+
 
 class Drawing:
-    """What has been drawn so far; `document` is the file. Places are pixels from the upper left corner."""
+    """What has been drawn so far; `document` is the file. Places are pixels from the upper left corner.
 
-    def __init__(self) -> None:
+    light, dark   further kinds of boxes, lines and letters: a name and its rules, as those above
+    """
+
+    def __init__(self, light: Mapping[str, str] = {}, dark: Mapping[str, str] = {}) -> None:
         self._parts: list[str] = []
+        self._light, self._dark = {**_LIGHT, **light}, {**_DARK, **dark}
 
     def word(
         self, x: float, y: float, words: str, kind: str = "word", *, anchor: str = "middle", size: int = SIZE
@@ -58,10 +67,26 @@ class Drawing:
 
     def cell(self, x: float, y: float, width: float, height: float, words: str, box: str = "box") -> None:
         """A box with words in its middle: "box" as most are, "empty" (a zero), "warm" (picked) or "hot" (a one)."""
-        place = f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"'
-        self._parts.append(f'<rect {place} class="{box}"/>')
+        self.area(x, y, width, height, box)
         kind = {"box": "word", "empty": "faint", "warm": "red", "hot": "white"}[box]
         self.word(x + width / 2, y + height / 2, words, kind)
+
+    def area(self, x: float, y: float, width: float, height: float, kind: str) -> None:
+        """A box without words."""
+        place = f'x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}"'
+        self._parts.append(f'<rect {place} class="{kind}"/>')
+
+    def line(self, points: Sequence[tuple[float, float]], kind: str, width: float = 1) -> None:
+        """A line from point to point."""
+        path = "L".join(f"{x:g} {y:g}" for x, y in points)
+        self._parts.append(f'<path d="M{path}" class="{kind}" stroke-width="{width:g}"/>')
+
+    def dot(self, x: float, y: float, shape: int, kind: str) -> None:
+        """One of four small shapes around a place, so that lines differ for whom their colours don't."""
+        path = ("m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "m-4-4h8v8h-8z", "m0-5l5 9h-10z", "m0-6l6 6l-6 6l-6-6z")[
+            shape % 4
+        ]
+        self._parts.append(f'<path d="M{x:g} {y:g}{path}" class="{kind}"/>')
 
     def arrow(self, x: float, y: float, length: float) -> None:
         """A red arrow to the right."""
@@ -74,11 +99,12 @@ class Drawing:
         name = escape(title, quote=True)
         size = f'lang="{language}" viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
         face = f'font-family="system-ui, sans-serif" font-size="{SIZE}"'
+        style = f"{_rules(self._light)}\n@media (prefers-color-scheme: dark) {{\n{_rules(self._dark)}\n}}"
         head = [
             f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{name}" {face} class="hotrow">',
             f"<title>{escape(title)}</title>",
             f"<desc>{escape(description)}</desc>",
-            f"<style>\n{_rules(_LIGHT)}\n@media (prefers-color-scheme: dark) {{\n{_rules(_DARK)}\n}}\n</style>",
+            f"<style>\n{style}\n</style>",
             f'<rect width="{width:g}" height="{height:g}" rx="8" class="page"/>',
         ]
         return "\n".join([*head, *self._parts, "</svg>"]) + "\n"
@@ -92,6 +118,24 @@ def width_of(words: str, size: int = SIZE, *, bold: bool = False) -> float:
     """About how many pixels wide words are, whichever font shows them: rather too many than too few."""
     ems = sum(1 if c in "mwMW@%—" or cell_len(c) == 2 else 0.75 if c.isupper() else 0.59 for c in words)
     return size * ems * (1.12 if bold else 1)
+
+
+def check_writable(path: str) -> Path:
+    """DataError for a path where no picture can be written, or where something else would be lost."""
+    file = Path(path)
+    if file.is_file() and file.stat().st_size:
+        with file.open("rb") as old:
+            if old.read(4) != b"<svg":
+                raise DataError(f"{file} exists and is no SVG of this command's; give the name of a new file")
+    elif file.is_dir() or not file.parent.is_dir():
+        what = "is a folder" if file.is_dir() else "would lie in a folder that isn't there"
+        raise DataError(f"{file} {what}; give the name of a file, as in picture.svg")
+    return file
+
+
+def write(path: str, text: str) -> None:
+    """Write an SVG, over an older one or anew; DataError where something else would be lost."""
+    check_writable(path).write_text(text, "utf-8", newline="\n")
 
 
 def with_gaps(numbers: Sequence[int]) -> list[int | None]:
