@@ -1,6 +1,6 @@
-"""Results as tables in the terminal, as JSON lines, and as docs/performance.md, which no hand writes.
+"""Results as tables in the terminal, as JSON lines, and as docs/performance.md and its pictures, which no hand makes.
 
-python -m benchmarks.report        # docs/performance.md anew from benchmarks/results
+python -m benchmarks.report        # docs/performance.md and docs/performance/ anew from benchmarks/results
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.harness import Result
+from hotrow.apps import charts
+from hotrow.apps.charts import Series
+from hotrow.apps.phases import PHASES
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
+FOLDER = "performance"
+"""Of the pictures, beside the page."""
 ORDER = (
-    *("step", "small", "lookup", "raw", "strings", "insert"),
+    *("step", "phases", "sweeps", "small", "lookup", "raw", "strings", "insert"),
     *("growth", "scaling", "memory", "bigger", "startup"),
     *("fit", "features", "click", "jax_step", "retrieval"),
 )
@@ -43,15 +48,24 @@ hotrow is given **raw ids**, random 64-bit integers that it has to find. torch a
 row: they are given **ready-made rows**, 0 to V − 1, and FBGEMM raw ids once more, behind the quickest map that we found
 to put before it. Their OpenMP threads sleep while they wait, for on a machine that does anything else that is faster;
 what was set stands in the list of facts below each benchmark.
+
+`hotrow bench` shows where a step's time goes on your own machine, in some ten seconds.
 """
 
 
 def tables(results: Iterable[Result], text: Callable[[Result], str]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(title, columns, rows) of each table: a row for each case, a column for each side."""
+    """(title, columns, rows) of each table: a row for each case, a column for each side.
+
+    A result without a side is a sentence: it has a title and nothing else.
+    """
+    return [(_title(group), *_pivot(group, text)) for group in _grouped(results)]
+
+
+def _grouped(results: Iterable[Result]) -> list[list[Result]]:
     grouped: dict[str, list[Result]] = {}
     for result in results:
         grouped.setdefault(result.table, []).append(result)
-    return [(_title(group), *_pivot(group, text)) for group in grouped.values()]
+    return list(grouped.values())
 
 
 def _title(group: list[Result]) -> str:
@@ -60,6 +74,8 @@ def _title(group: list[Result]) -> str:
 
 
 def _pivot(group: list[Result], text: Callable[[Result], str]) -> tuple[list[str], list[list[str]]]:
+    if not group[0].side:
+        return [], []
     sides = list(dict.fromkeys(result.side for result in group))
     cases: dict[tuple, dict[str, str]] = {}
     for result in group:
@@ -80,7 +96,7 @@ def _number(value: float, unit: str) -> str:
 
 
 def _with_median(result: Result) -> str:
-    if result.unit != "ms":
+    if result.unit != "ms" or not result.rounds:
         return cell(result)
     return f"{cell(result)}\n[dim]median {_number(statistics.median(result.rounds), result.unit)}[/dim]"
 
@@ -90,6 +106,8 @@ def show(results: Iterable[Result]) -> None:
     console = Console()
     for title, columns, rows in tables(results, _with_median):
         console.print(title, style="bold")
+        if not rows:
+            continue
         table = Table()
         for column in columns:
             table.add_column(column, justify="right")
@@ -110,21 +128,68 @@ def from_lines(text: str) -> tuple[dict[str, Any], list[Result]]:
     return first["machine"], [Result(**{k: v for k, v in line.items() if k != "holds"}) for line in rest]
 
 
-def to_markdown(name: str, facts: dict[str, Any], results: Iterable[Result]) -> str:
-    """A section of the page: the tables of a benchmark, then where it ran."""
-    parts = [f"## {name.capitalize().replace('_', ' ')}\n"]
-    for title, columns, rows in tables(results, cell):
+def to_markdown(name: str, facts: dict[str, Any], results: Iterable[Result]) -> tuple[str, dict[str, str]]:
+    """A section of the page: the tables of a benchmark, then where it ran. And its pictures, by the names of files."""
+    parts, pictures = [f"## {name.capitalize().replace('_', ' ')}\n"], dict[str, str]()
+    for group in _grouped(results):
+        title, (columns, rows) = _title(group), _pivot(group, cell)
+        if not rows:
+            parts.append(f"{title}\n")
+            continue
+        parts.append(f"**{title}**\n")
+        picture = PICTURES[name](group) if name in PICTURES else None
+        if picture:
+            file = f"{name}-{len(pictures) + 1}.svg"
+            pictures[file] = picture
+            parts.append(f"![{title}]({FOLDER}/{file})\n")
         cells = [columns, ["---"] * len(columns), *rows]
-        parts.append(f"**{title}**\n\n" + "\n".join("| " + " | ".join(row) + " |" for row in cells) + "\n")
+        parts.append("\n".join("| " + " | ".join(row) + " |" for row in cells) + "\n")
     parts.append("Measured with: " + " · ".join(f"{key} {value}" for key, value in facts.items()) + "\n")
-    return "\n".join(parts)
+    return "\n".join(parts), pictures
+
+
+def _bars(group: list[Result]) -> str | None:
+    """A step's phases as the parts of bars, one for each case, and the limit as a mark across each."""
+    names, sides = _by_side(group)
+    parts = [Series(phase, sides[phase]) for phase in PHASES if phase in sides]
+    limit = Series("the limit", sides["the limit"]) if "the limit" in sides else None
+    return charts.bars(group[0].table, names, parts, group[0].unit, limit) if parts else None
+
+
+def _lines(group: list[Result]) -> str:
+    """A line for each side, over the cases."""
+    names, sides = _by_side(group)
+    series = [Series(side, values) for side, values in sides.items()]
+    axis = next(iter(group[0].case))
+    return charts.lines(
+        group[0].table, [name.removeprefix(f"{axis} = ") for name in names], series, axis, group[0].unit
+    )
+
+
+PICTURES: dict[str, Callable[[list[Result]], str | None]] = {"phases": _bars, "sweeps": _lines}
+"""Benchmark → the picture of one of its tables, if it has one."""
+
+
+def _by_side(group: list[Result]) -> tuple[list[str], dict[str, list[float | None]]]:
+    """The names of the cases, and side → a number for each."""
+    names = {}
+    for result in group:
+        names[tuple(result.case.items())] = ", ".join(v if k == "ids" else f"{k} = {v}" for k, v in result.case.items())
+    found = {(tuple(result.case.items()), result.side): result.best for result in group}
+    sides = dict.fromkeys(result.side for result in group)
+    return list(names.values()), {side: [found.get((case, side)) for case in names] for side in sides}
 
 
 def write_page(results: Path = RESULTS, page: Path = PAGE) -> None:
-    """The page of all that is in the folder of results."""
+    """The page of all that is in the folder of results, and its pictures in a folder beside it."""
     found = [results / f"{name}.jsonl" for name in ORDER]
     sections = [to_markdown(path.stem, *from_lines(path.read_text("utf-8"))) for path in found if path.exists()]
-    page.write_text("\n".join([INTRODUCTION, *sections]), "utf-8")
+    folder = page.parent / FOLDER
+    folder.mkdir(exist_ok=True)
+    for _, pictures in sections:
+        for name, picture in pictures.items():
+            (folder / name).write_text(picture, "utf-8")
+    page.write_text("\n".join([INTRODUCTION, *(text for text, _ in sections)]), "utf-8")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ from hotrow.table import index
 from hotrow.table.optimizers import OPTIMIZERS
 
 TINY = ["--rows", "2000", "--batch", "64", "--dim", "4"]
-NO_PART_IN_A_STEP = {"hotrow.kernels.ranking"}
+NO_PART_IN_A_STEP = {"hotrow.kernels.ranking", "hotrow.kernels.simd", "hotrow.kernels.__init__"}
+"""Kernels of models, and what only kernels call."""
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +68,7 @@ def test_first_values_of_new_ids_are_a_part_of_their_own():
 
 def test_a_kernel_in_slices_on_many_threads_counts_once():
     hotrow.set_threads(3)
-    table = hotrow.Table(64)
+    table = hotrow.Table(64, initializer=hotrow.Zeros())
     batch = table.find(np.arange(9000), grow=True)
     with counting() as watch:
         table.lookup(batch)

@@ -52,16 +52,15 @@ def test_a_mark_lies_across_its_bar_and_the_axis_reaches_it():
     assert legend != mark
 
 
-def test_a_line_has_a_point_for_each_number_and_none_where_there_is_none():
-    svg = parse(
-        lines("by rows", ["1", "2", "3"], [Series("a", [0.0, 5.0, 10.0]), Series("b", [1, None, 3])], "x", "ms")
-    )
+def test_points_of_lines_lie_as_far_apart_as_one_number_is_times_the_other():
+    series = [Series("a", [1.0, 10.0, 100.0]), Series("b", [3, None, 0])]
+    svg = parse(lines("by rows", ["1", "2", "3"], series, "x", "ms"))
     (line,) = [path for path in paths(svg, "line0") if path.count("L") == 2]
     places = [tuple(map(float, point.split())) for point in line[1:].split("L")]
     assert [y for _, y in places] == pytest.approx([places[2][1] + 260, places[2][1] + 130, places[2][1]])
     assert [x for x, _ in places] == sorted(x for x, _ in places)
-    assert len(paths(svg, "fill1")) == 2 + 1  # and one in the legend
-    assert {"a", "b", "x", "ms", "0", "10"} <= set(words(svg))
+    assert len(paths(svg, "fill1")) == 1 + 1  # 3, and one in the legend
+    assert {"a", "b", "x", "ms", "1", "2", "5", "10", "20", "50", "100"} <= set(words(svg))
 
 
 def test_a_chart_stands_alone_is_read_out_and_follows_dark_mode():
@@ -117,3 +116,14 @@ def test_an_axis_begins_at_zero_reaches_what_it_must_and_has_few_ticks(most):
     assert ticks == sorted(set(ticks))
     assert ticks[-1] >= most * (1 - 1e-8)
     assert 3 <= len(ticks) <= 7
+
+
+@given(st.floats(1e-99, 1e99), st.floats(1e-99, 1e99))
+def test_a_logarithmic_axis_reaches_both_ends_and_has_few_ticks(one, other):
+    ticks = charts._powers(min(one, other), max(one, other))
+    assert ticks == sorted(set(ticks))
+    assert ticks[0] <= min(one, other) <= max(one, other) <= ticks[-1]
+    assert 2 <= len(ticks) <= 11
+    assert charts._powers(0.7, 0.7) == [0.5, 1]
+    assert charts._powers(1, 1) == [1, 2]
+    assert charts._powers(3, 120) == [2, 5, 10, 20, 50, 100, 200]

@@ -156,7 +156,7 @@ def _show(options: argparse.Namespace, optimizer: Optimizer, measured: Measured,
 
 
 def _bytes(n: float) -> str:
-    return f"{n / 1e6:,.1f} MB" if n >= 1e5 else f"{n / 1e3:,.1f} kB"
+    return f"{n / 1e6:,.1f} MB" if n >= 1e6 else f"{n / 1e3:,.1f} kB"
 
 
 def _count(n: float) -> str:

@@ -90,36 +90,40 @@ def bars(title: str, names: Sequence[str], parts: Sequence[Series], unit: str, m
 
 
 def lines(title: str, names: Sequence[str], series: Sequence[Series], axis: str, unit: str) -> str:
-    """A line for each series over points side by side, which have these names; the upright axis begins at 0.
+    """A line for each series over points side by side, which have these names; what isn't above 0 is left out.
+
+    The upright axis is logarithmic: two lines lie as far apart as one number is times the other.
 
     >>> lines("a step", ["1 thread", "2 threads"], [Series("hotrow", [2, 1.1])], "threads", "ms").startswith("<svg")
     True
     """
-    ticks = _ticks(max((value for one in series for value in one.values if value is not None), default=0))
+    drawn = [value for one in series for value in one.values if value]
+    ticks = _powers(min(drawn, default=1), max(drawn, default=1))
     sheet = _Sheet(title, series, None, left=max(_width(_tick(tick)) for tick in ticks) + 10)
     top = sheet.top + 24
     bottom = top + _HEIGHT
+    low, high = math.log(ticks[0]), math.log(ticks[-1])
 
     def height(value: float) -> float:
-        return round(bottom - _HEIGHT * value / ticks[-1], 1)
+        return round(bottom - _HEIGHT * (math.log(value) - low) / (high - low), 1)
 
     for tick in ticks:
         line = [(sheet.left, height(tick)), (sheet.left + PLOT, height(tick))]
-        sheet.drawing.line(line, "grid" if tick else "axis")
+        sheet.drawing.line(line, "grid" if tick > ticks[0] else "axis")
         sheet.word(sheet.left - 8, height(tick), _tick(tick), "faint", anchor="end", size=SMALL)
-    sheet.word(sheet.left - 8, top - 20, unit, "faint", anchor="end", size=SMALL)
+    sheet.word(sheet.left, top - 16, f"{unit}", "faint", anchor="start", size=SMALL)
     places = [round(sheet.left + PLOT * (i + 0.5) / len(names), 1) for i in range(len(names))]
     for x, name in zip(places, names, strict=True):
         sheet.word(x, bottom + 16, name, size=SMALL)
     sheet.word(sheet.left + PLOT / 2, bottom + 38, axis, "faint", size=SMALL)
     for colour, one in enumerate(series):
-        points = [(x, height(value)) for x, value in zip(places, one.values, strict=True) if value is not None]
+        points = [(x, height(value)) for x, value in zip(places, one.values, strict=True) if value]
         if points:
             sheet.drawing.line(points, f"line{colour % len(_COLOURS)}", 2)
         for x, y in points:
             sheet.drawing.dot(x, y, colour, f"fill{colour % len(_COLOURS)}")
     told = [
-        f"{one.name}: " + ", ".join(f"{n} {number(v)}" for n, v in zip(names, one.values, strict=True) if v is not None)
+        f"{one.name}: " + ", ".join(f"{n} {number(v)}" for n, v in zip(names, one.values, strict=True) if v)
         for one in series
     ]
     return sheet.document(bottom + 50, f"Lines over {axis}, in {unit}. " + "; ".join(told), dots=True)
@@ -142,6 +146,22 @@ def _ticks(most: float) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     apart = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
     return [i * apart for i in range(math.ceil((most or 1) / apart - 1e-9) + 1)]
+
+
+def _powers(least: float, most: float) -> list[float]:
+    """Some of … 0.5, 1, 2, 5, 10, 20 …, evenly apart, from `least` or below to `most` or above; two at least."""
+    first, last = (3 * math.floor(math.log10(end)) for end in (least, most))
+    while _power(first + 1) <= least:
+        first += 1
+    while _power(last) < most or last == first:
+        last += 1
+    apart = math.ceil((last - first) / (2 * _TICKS))
+    return [_power(first + i * apart) for i in range(math.ceil((last - first) / apart) + 1)]
+
+
+def _power(i: int) -> float:
+    """The i-th of 1, 2, 5, 10, 20, 50, 100 …, and below 0 of 0.5, 0.2, 0.1 … backwards."""
+    return float(f"{(1, 2, 5)[i % 3]}e{i // 3}")
 
 
 def _tick(value: float) -> str:
