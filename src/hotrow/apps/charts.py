@@ -150,7 +150,7 @@ def _ticks(most: float) -> list[float]:
 
 def _powers(least: float, most: float) -> list[float]:
     """Some of … 0.5, 1, 2, 5, 10, 20 …, evenly apart, from `least` or below to `most` or above; two at least."""
-    first, last = (3 * math.floor(math.log10(end)) for end in (least, most))
+    first, last = (3 * math.floor(math.log10(end)) - 1 for end in (least, most))  # a logarithm may be rounded up
     while _power(first + 1) <= least:
         first += 1
     while _power(last) < most or last == first:

@@ -77,9 +77,9 @@ class Watch:
         self._before.append((module, name, getattr(module, name)))
         setattr(module, name, value)
 
-    def _run(self, run: Callable[..., None], kernel: Any, *given: Any) -> None:
+    def _run(self, run: Callable[..., Any], kernel: Any, *given: Any) -> Any:
         """`threads.run`, timed as a whole; what it runs isn't timed once more."""
-        self.call(run, _untimed(kernel), *given)
+        return self.call(run, _untimed(kernel), *given)
 
     def call(self, function: Callable[..., Any], *given: Any) -> Any:
         """Call a kernel, or something that runs the kernel which is its first argument."""
