@@ -46,6 +46,7 @@ PUBLIC = [
     "one_hot",
     "Table",
     "Batch",
+    "ahead",
     "Uniform",
     "Normal",
     "TruncatedNormal",
