@@ -69,3 +69,25 @@ def test_an_array_grows_beyond_what_was_named(monkeypatch):
     growable.ensure(2**13 + 1)
     assert growable.array[: 2**13].tolist() == list(range(2**13))
     assert growable.array[2**13] == 0
+
+
+@pytest.mark.compiled
+def test_steps_on_known_ids_take_no_new_memory_from_the_system():
+    table, random = hotrow.Table(64), np.random.default_rng(0)
+    batches = [random.integers(0, 50_000, 8192) for _ in range(10)]
+    gradients = np.ones((8192, 64), np.float32)
+
+    def steps():
+        for ids in batches:
+            batch = table.find(ids, grow=True)
+            table.lookup(batch)
+            table.update(batch, gradients)
+
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        steps()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    steps()
+    vectors = 4 * gradients.size / mmap.PAGESIZE  # that of one batch, if their pages were new at each step
+    assert min(faults() for _ in range(3)) < vectors
