@@ -124,13 +124,25 @@ def test_buckets_move_a_few_at_a_time_and_every_key_is_found_meanwhile(monkeypat
     assert moving > 100  # of 2,000 insertions
 
 
-def test_what_a_smaller_size_took_is_given_back():
-    index, keys = Index(), np.arange(600_000, dtype=np.uint64)
-    for part in np.array_split(keys, 30):
+def test_what_a_smaller_size_took_is_given_back_on_the_way(monkeypatch):
+    given = []
+
+    def release(space, start, stop):
+        assert not space.array[start:stop].any()
+        given.append((start, stop, index._is_moving))
+
+    monkeypatch.setattr(index_module.Growable, "release", release)
+    index, keys = Index(), np.arange(1_200_000, dtype=np.uint64)
+    for part in np.array_split(keys, 60):
         index.insert(part, np.full(len(part), -1, np.int32))
     index.settle()
-    small = index._space.array[: index._frame[1] * 8]
-    assert not small.any()
+    assert index._frame[1] == 2**19
+    taken = {start // 8 // 2**16 for start, _, moving in given if moving}
+    assert taken >= {5, 6}  # of the size that lies at 2**18: four pieces, the first of which waits for the end
+    released = np.zeros(2**19, bool)
+    for start, stop, _ in given:
+        released[start // 8 : stop // 8] = True
+    assert released[2**13 :].all()  # the first of those that 20,000 keys take
 
 
 def test_unmix_undoes_mix():

@@ -38,6 +38,7 @@ class Index:
         self._mapped = np.zeros(0, np.uint64)
         self._keys: np.ndarray | None = None
         self._frame = np.array([buckets - 1, buckets, buckets - 1, buckets, 0, 0], np.int64)
+        self._looked: tuple[Any, Any] = (None, None)
         self._free = np.zeros(0, np.int32)
         self._n_free = 0
         self.n_rows = 0
@@ -65,6 +66,13 @@ class Index:
     def _cells(self) -> np.ndarray:
         """The array in which the frame's buckets lie: take it anew at each use, for growth may replace it."""
         return self._mapped if self._space is None else self._space.array
+
+    def _to_look(self) -> tuple[np.ndarray, np.ndarray]:
+        """Cells and frame, read-only: made once, for a small look-up would spend a tenth of its time on it."""
+        cells = self._cells
+        if self._looked[0] is not cells:
+            self._looked = cells, (readonly(cells), readonly(self._frame))
+        return self._looked[1]
 
     def _buckets(self, n: int) -> np.ndarray:
         """The place of n buckets."""
@@ -115,13 +123,13 @@ class Index:
     def find(self, keys: np.ndarray) -> tuple[np.ndarray, int]:
         """The row of each key, −1 where it has none, and how many have none: uint64 (n,) → int32 (n,)."""
         rows = np.empty(len(keys), np.int32)
-        arrays = readonly(self._cells), readonly(self._frame), self.n_rows, readonly(keys)
-        return rows, _total(threads.run(probing.find, threads.even(len(keys), _GRAIN), *arrays, rows))
+        bounds = threads.even(len(keys), _GRAIN)
+        return rows, _total(threads.run(probing.find, bounds, *self._to_look(), self.n_rows, readonly(keys), rows))
 
     def fetch(self, keys: np.ndarray, data: np.ndarray, stride: int, out: np.ndarray) -> tuple[np.ndarray, int]:
         """As `find`, and the weights of each row, or zeros, to out float32 (n, dim); data is that of `Rows`."""
         rows = np.empty(len(keys), np.int32)
-        arrays = readonly(self._cells), readonly(self._frame), self.n_rows, readonly(keys), readonly(data)
+        arrays = *self._to_look(), self.n_rows, readonly(keys), readonly(data)
         bounds = threads.even(len(keys), _GRAIN // 4)
         return rows, _total(threads.run(probing.fetch, bounds, *arrays, stride, out.shape[1], rows, *lines(out)))
 
