@@ -101,3 +101,17 @@ def test_what_perf_counts_is_read_and_what_it_does_not_is_left_out():
 def test_where_there_is_no_perf_it_is_said(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert counters.available() == ([], "perf isn't installed here (linux-perf in Debian)")
+
+
+@pytest.mark.compiled
+def test_the_phases_of_a_measured_step_add_up_to_it():
+    phases, workload = (pytest.importorskip(f"benchmarks.{name}") for name in ("phases", "workload"))
+    found = {}
+    for result in phases.run(workload.QUICK):
+        if result.unit in {"ms", "µs"}:
+            found.setdefault((result.table, *result.case.values()), {})[result.side] = result.best
+    assert len(found) >= 8  # two optimizers, two sizes of batches, two streams
+    for sides in found.values():
+        parts = [sides[phase] for phase in ("find", "gather", "merge", "step", "Python")]
+        assert min(parts) > 0
+        assert sum(parts) == pytest.approx(sides["a step"])
