@@ -128,7 +128,7 @@ def balance(starts: np.ndarray, stride: int, dim: int) -> list[int]:
     """
     m, n = len(starts) - 1, int(starts[-1])
     per_row = 2 * stride / dim
-    slices = threads.even(int(n + per_row * m), max(1, _GRAIN // (2 * dim)))
+    slices = threads.even(int(n + per_row * m), max(1, _GRAIN // dim))
     if len(slices) == 2:
         return [0, m]
     inner = (bisect_left(range(m), cost, key=lambda u: int(starts[u]) + per_row * u) for cost in slices[1:-1])
