@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
@@ -65,6 +65,14 @@ def _pointer(context: Any, builder: Any, kind: Any, array: Any, i: Any, n: int =
     return builder.bitcast(builder.gep(data, [i]), _vector(n).as_pointer())
 
 
+def _check(context: Any, builder: Any, kind: Any, array: Any, i: Any, n: Any) -> None:
+    """IndexError beyond the array, where Numba checks the bounds of all others, too."""
+    if getattr(config, "BOUNDSCHECK", None):
+        items = context.make_array(kind)(context, builder, array).nitems
+        for at in (i, builder.sub(builder.add(i, n), _I64(1))):
+            cgutils.do_boundscheck(context, builder, at, items)
+
+
 def _is_whole(builder: Any, n: Any) -> Any:
     return builder.icmp_signed(">=", n, _I64(WIDTH))
 
@@ -77,6 +85,7 @@ def _spread(builder: Any, scalar: Any, kind: Any) -> Any:
 @intrinsic
 def _load(typing_context: Any, array: Any, i: Any, n: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _check(context, builder, signature.args[0], *args)
         pointer = _pointer(context, builder, signature.args[0], args[0], args[1])
         found = cgutils.alloca_once(builder, _vector(WIDTH))
         with builder.if_else(_is_whole(builder, args[2])) as (whole, part):
@@ -98,6 +107,7 @@ def _load(typing_context: Any, array: Any, i: Any, n: Any) -> Any:
 def _store(typing_context: Any, array: Any, i: Any, n: Any, lanes: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind, (array, i, n, lanes) = signature.args[0], args
+        _check(context, builder, kind, array, i, n)
         with builder.if_else(_is_whole(builder, n)) as (whole, part):
             with whole:
                 builder.store(lanes, _pointer(context, builder, kind, array, i), align=4)
@@ -162,6 +172,7 @@ def _where_more(typing_context: Any, a: Any, b: Any, yes: Any, no: Any) -> Any:
 def _matches(typing_context: Any, array: Any, i: Any, word: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         kind = ir.VectorType(_I64, WIDTH)
+        _check(context, builder, signature.args[0], args[0], args[1], _I64(WIDTH))
         data = context.make_array(signature.args[0])(context, builder, args[0]).data
         words = builder.load(builder.bitcast(builder.gep(data, [args[1]]), kind.as_pointer()), align=8)
         equal = builder.icmp_unsigned("==", words, _spread(builder, args[2], _I64))
