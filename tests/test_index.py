@@ -147,7 +147,8 @@ def test_what_a_smaller_size_took_is_given_back_on_the_way(monkeypatch):
 
 def test_unmix_undoes_mix():
     for key in (0, 1, 2**63, 2**64 - 1, 0x123456789ABCDEF):
-        assert unmix(int(probing.mix(np.uint64(key)))) == key
+        with np.errstate(over="ignore"):  # interpreted, it is quiet in a kernel alone
+            assert unmix(int(probing.mix(np.uint64(key)))) == key
 
 
 def test_it_grows_through_many_sizes_and_finds_every_key():

@@ -49,8 +49,8 @@ def jit(
     """
     if function is None:
         return cast("F", functools.partial(jit, fastmath=fastmath, inline=inline, borrows=borrows))
-    if INTERPRETED:
-        return cast("F", _wrapping(function))
+    if INTERPRETED:  # what is part of a kernel is quiet by it
+        return function if inline else cast("F", _wrapping(function))
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": set(fastmath) or False}
     if inline:
         options["forceinline"] = True
