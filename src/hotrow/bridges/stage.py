@@ -134,7 +134,7 @@ class Stage:
         flat = to_matrix(gradients, batch.table.dim)
         with self.working():
             self._changes += 1
-            gradient, finite = batch.merge(batch.table.unpool(batch, flat))
+            gradient, finite = batch.groups().merge(batch.table.unpool(batch, flat))
             if hook.penalty is not None and scale != 0:
                 gradient += np.float32(scale) * hook.penalty.gradient(_rows_of(batch))
                 finite = math.isfinite(scale) and bool(np.isfinite(gradient).all())

@@ -275,12 +275,12 @@ class Batch:
             self.table.watch(batch)
         return batch
 
-    def merge(self, gradients: np.ndarray) -> tuple[np.ndarray, bool]:
-        """The sum of each distinct id's gradients, in batch order, float32 (n, dim) → (m, dim), and if all are finite.
+    def merge(self, gradients: np.ndarray) -> np.ndarray:
+        """The sum of each distinct id's gradients, in batch order: float32 (n, dim) → (m, dim).
 
         ids [7, 9, 7], gradients [a, b, c]  →  [a + c, b]
         """
-        return self.groups().merge(gradients)
+        return self.groups().merge(gradients)[0]
 
     def groups(self) -> Groups:
         """Where each distinct id stands in the batch."""
