@@ -29,6 +29,9 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # Tests share the processors among this many processes; WORKERS= runs them in one.
 WORKERS := -n auto --maxprocesses 4
 
+# What comes out the same whichever way kernels run: once is enough.
+ONCE := --ignore=tests/test_house.py --ignore=tests/test_docs.py
+
 # The backends of hotrow.keras, each in processes of its own.
 BACKENDS := tensorflow jax torch
 
@@ -60,7 +63,7 @@ compiled: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests as users run the code
 	NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/compiled" $(BIN)/coverage run -m pytest $(WORKERS)
 
 interpreted: $(VENV)/.dev ## the tests with kernels as plain Python, where coverage sees them
-	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest $(WORKERS)
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest $(WORKERS) $(ONCE)
 
 keras: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests of hotrow.keras, on each of its backends
 	for backend in $(BACKENDS); do echo "Keras on $$backend"; \
@@ -72,7 +75,7 @@ coverage: $(VENV)/.dev ## how much of the code those before it have run
 	$(BIN)/coverage report
 
 bounds: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests with every index into an array checked
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/bounds" $(BIN)/python -m pytest $(WORKERS)
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/bounds" $(BIN)/python -m pytest $(WORKERS) $(ONCE)
 
 bench: $(VENV)/.bench ## measure beside the peers, torch, FBGEMM and Keras; BENCH="step --rounds 3" passes arguments on
 	$(BIN)/python -m benchmarks $(BENCH)
