@@ -9,6 +9,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
+from test_cli import check_one_line
 from test_house import KERNELS
 
 import hotrow
@@ -245,12 +246,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_measured(capfd, monke
     monkeypatch.setattr(bench, "_measure", measure)
     (tmp_path / "thesis.txt").write_text("mine")
     assert main(["bench", *arguments]) == 1
-    captured = capfd.readouterr()
-    assert captured.err.startswith("hotrow: ")
-    assert captured.err.count("\n") == 1
-    assert not captured.out
-    for word in words:
-        assert word in captured.err
+    check_one_line(capfd.readouterr(), words)
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 

@@ -116,6 +116,15 @@ def test_verify_finds_a_flipped_bit(capfd, model, tmp_path):
     assert "weights.safetensors" in capfd.readouterr().err
 
 
+def check_one_line(captured, words):
+    """A command that failed has said why on one line, and nothing else."""
+    assert captured.err.startswith("hotrow: ")
+    assert captured.err.count("\n") == 1
+    assert not captured.out
+    for word in words:
+        assert word in captured.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -135,12 +144,7 @@ def test_what_cannot_be_done_is_one_line_that_says_what_to_do(
     monkeypatch.chdir(tmp_path)
     known = {"FILE": str(purchases), "MODEL": str(model)}
     assert main([known.get(a, a) for a in arguments]) == 1
-    captured = capfd.readouterr()
-    assert captured.err.startswith("hotrow: ")
-    assert captured.err.count("\n") == 1
-    assert not captured.out
-    for word in words:
-        assert word in captured.err
+    check_one_line(capfd.readouterr(), words)
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["train", "--dim", "0"], ["similar", "m"], ["lookup", "m"]])

@@ -80,10 +80,11 @@ class IndexMachine(RuleBasedStateMachine):
         assert len(self.index) == len(self.rows)
         rows = self.index.rows()
         assert rows.tolist() == sorted(self.rows.values())
-        keys = self.index.keys().tolist()
+        array = self.index.keys()
+        keys = array.tolist()
         assert dict(zip(keys, rows.tolist(), strict=True)) == self.rows
         assert self.index.find(np.array(keys, np.uint64))[0].tolist() == rows.tolist()
-        assert entries(self.index.cells()) == {key: i + 1 for i, key in enumerate(keys)}
+        assert entries(self.index.cells(array)) == {key: i + 1 for i, key in enumerate(keys)}
 
     @invariant()
     def no_row_number_is_wasted(self):

@@ -62,7 +62,7 @@ def test_of_a_limit_of_address_space_each_array_takes_a_small_part(monkeypatch, 
 
 
 def test_an_array_grows_beyond_what_was_named(monkeypatch):
-    monkeypatch.setattr(memory, "_physical", lambda: 2**16)
+    monkeypatch.setattr(memory, "physical", lambda: 2**16)
     growable = Growable(np.int64, 2**30)
     assert len(growable.array) == 2**13
     growable.array[:] = np.arange(2**13)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +14,7 @@ from hotrow.apps.phases import PHASES, Copy, Measured, draw, fill, measure
 from hotrow.apps.svg import check_writable, write
 from hotrow.errors import ArgumentError
 from hotrow.kernels.threads import get_threads
+from hotrow.table.memory import physical
 from hotrow.table.optimizers import OPTIMIZERS, Optimizer, from_config
 
 ROUNDS, SECONDS = 7, 1.0
@@ -57,21 +57,13 @@ def _check_memory(options: argparse.Namespace, optimizer: Optimizer) -> None:
     row = 4 * (options.dim + optimizer.slots(options.dim)) + 48  # an id, its place in the index, a draw
     rows = options.rows * row
     batches = 24 * (_BATCHES + 3 * options.batch) + 12 * options.batch * options.dim
-    needed, there = rows + batches + 2 * COPIED, _memory()
+    needed, there = rows + batches + 2 * COPIED, physical()
     if needed > there:
         best = f"--rows {max(1, int(there / 4) // row)}" if rows > batches else "--batch 40000"
         raise ArgumentError(
             f"{options.rows:,} rows of --dim {options.dim} with {type(optimizer).__name__}, and batches of "
             f"{options.batch:,}, need about {needed / 2**30:,.1f} GiB; here are {there / 2**30:,.1f}. Try {best}"
         )
-
-
-def _memory() -> float:
-    """Bytes of memory that the machine has, as far as it says."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # Windows
-        return float("inf")
 
 
 def _measure(options: argparse.Namespace, optimizer: Optimizer, output: Output) -> Measured:

@@ -83,10 +83,7 @@ class Drawing:
 
     def dot(self, x: float, y: float, shape: int, kind: str) -> None:
         """One of four small shapes around a place, so that lines differ for whom their colours don't."""
-        path = ("m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "m-4-4h8v8h-8z", "m0-5l5 9h-10z", "m0-6l6 6l-6 6l-6-6z")[
-            shape % 4
-        ]
-        self._parts.append(f'<path d="M{x:g} {y:g}{path}" class="{kind}"/>')
+        self._parts.append(f'<path d="M{x:g} {y:g}{_DOTS[shape % len(_DOTS)]}" class="{kind}"/>')
 
     def arrow(self, x: float, y: float, length: float) -> None:
         """A red arrow to the right."""

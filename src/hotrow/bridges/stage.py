@@ -137,7 +137,7 @@ class Stage:
             gradient, finite = batch.groups().merge(batch.table.unpool(batch, flat))
             if hook.penalty is not None and scale != 0:
                 gradient += np.float32(scale) * hook.penalty.gradient(_rows_of(batch))
-                finite = math.isfinite(scale) and bool(np.isfinite(gradient).all())
+                finite = bool(np.isfinite(gradient).all())
             if scaled_by != 1:
                 gradient /= np.float32(scaled_by)
             if hook.pushes >= max(1, hook.pulls):  # backward once more, without a forward

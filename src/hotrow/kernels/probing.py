@@ -12,7 +12,7 @@ there. Meanwhile a key is where the bucket it is at home in, among the old ones,
 moves ends with a bucket that isn't full, so that nothing which is at home in it stands behind it.
 
     cells   [ … | old: moved moved moved·still still still | new: … ]
-                                        ↑ moved                       frame int64 (6,), see NEW … MOVED
+                                        ↑ moved                       frame int64 (6,), see MASK … MOVED
 
 `numbers` below is `cells` as uint32. A spot is (bucket, mask, base): of the buckets base … base + mask, one.
 """

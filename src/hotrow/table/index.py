@@ -79,12 +79,15 @@ class Index:
         assert self._space is not None
         return self._space.array[n * probing.WORDS : 2 * n * probing.WORDS]
 
-    def cells(self) -> np.ndarray:
-        """The cells, uint64 (8 · a power of two,): a view if none are on the move, else made anew."""
+    def cells(self, keys: np.ndarray) -> np.ndarray:
+        """The cells of these keys, which `keys()` gave: a view, or made anew if rows are free or cells on the move.
+
+        uint64 (8 · a power of two,).
+        """
         if self._space is None:
             return self._mapped
         if self._is_moving or self.has_holes:
-            return cells_of(self.keys())
+            return cells_of(keys)
         return self._buckets(int(self._frame[probing.MASK]) + 1)
 
     def keys(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Condition, Lock
 
 
@@ -18,13 +19,15 @@ class ReadersWriter:
         self._readers = 0
         self._writing = False
         self._waiting = 0
-        self._read, self._write = _Reading(self), _Writing(self)
+        # One for all, for each `with` of a generator would cost more than a small lookup's kernel.
+        self._read = _Held(self._begin_to_read, self._end_to_read)
+        self._write = _Held(self._begin_to_write, self._end_to_write)
 
-    def reading(self) -> _Reading:
+    def reading(self) -> _Held:
         """Beside other readers."""
         return self._read
 
-    def writing(self) -> _Writing:
+    def writing(self) -> _Held:
         """Alone."""
         return self._write
 
@@ -56,25 +59,14 @@ class ReadersWriter:
             self._changed.notify_all()
 
 
-class _Reading:
-    """One for all readers, for each `with` of a generator would cost more than a small lookup's kernel."""
+class _Held:
+    """A lock, within a `with`."""
 
-    def __init__(self, lock: ReadersWriter) -> None:
-        self._lock = lock
-
-    def __enter__(self) -> None:
-        self._lock._begin_to_read()  # pyright: ignore[reportPrivateUsage]
-
-    def __exit__(self, *error: object) -> None:
-        self._lock._end_to_read()  # pyright: ignore[reportPrivateUsage]
-
-
-class _Writing:
-    def __init__(self, lock: ReadersWriter) -> None:
-        self._lock = lock
+    def __init__(self, begin: Callable[[], None], end: Callable[[], None]) -> None:
+        self._begin, self._end = begin, end
 
     def __enter__(self) -> None:
-        self._lock._begin_to_write()  # pyright: ignore[reportPrivateUsage]
+        self._begin()
 
     def __exit__(self, *error: object) -> None:
-        self._lock._end_to_write()  # pyright: ignore[reportPrivateUsage]
+        self._end()

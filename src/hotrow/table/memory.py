@@ -112,7 +112,7 @@ def _counts_all() -> bool:
     return False
 
 
-def _physical() -> int:
+def physical() -> int:
     """Bytes of memory that this machine has: more of them no array can hold without swapping."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -150,5 +150,5 @@ def _reserve(size: int) -> mmap.mmap | None:
     flags = (
         mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
     )
-    named, _ = name_space(shrinking(min(size, _physical())), lambda size: mmap.mmap(-1, size, flags=flags))
+    named, _ = name_space(shrinking(min(size, physical())), lambda size: mmap.mmap(-1, size, flags=flags))
     return named

@@ -229,10 +229,12 @@ class Table(View):
                 self._step(batch, flat, rate)
 
     def _check_known(self, batch: Batch) -> None:
-        missing = None if batch.complete else batch.missing()
-        if missing is not None and batch.forgotten is not None:
+        if batch.complete:
+            return
+        missing = batch.missing()
+        if batch.forgotten is not None:
             missing &= ~batch.forgotten
-        if missing is not None and missing.any():
+        if missing.any():
             way = "no row to update, and nothing was changed; find(ids, grow=True) gives it one"
             raise unknown_error(batch, missing, way)
 
@@ -319,11 +321,11 @@ class Table(View):
         return self._state()
 
     def _state(self) -> State:
-        rows = self._index.rows()
+        keys, rows = self._index.keys(), self._index.rows()
         matrix = self._rows.take(rows) if self._index.has_holes else self._rows.matrix(len(rows))
         slots = {name: matrix[:, columns] for name, columns in self.optimizer.slot_columns(self.dim).items()}
         strings = self._strings.take(rows) if self.kind == "string" else None
-        return State(self._config(), self._index.keys(), matrix[:, : self.dim], self._index.cells(), slots, strings)
+        return State(self._config(), keys, matrix[:, : self.dim], self._index.cells(keys), slots, strings)
 
     def _config(self) -> dict[str, Any]:
         return {
