@@ -304,7 +304,7 @@ def test_a_file_grows_beyond_what_was_named_and_nothing_is_copied(tmp_path, monk
 
 
 def test_what_is_named_is_not_bounded_by_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(memory, "_physical", lambda: 2**20)
+    monkeypatch.setattr(memory, "physical", lambda: 2**20)
     assert len(Mapped(np.uint8, 2**24, tmp_path).array) == 2**24
 
 
