@@ -31,11 +31,13 @@ from test_format import PAGE, block
 import hotrow.store
 from hotrow.errors import ArgumentError, CorruptError, DataError, HotrowError, LockedError
 from hotrow.store import manifest as manifests
-from hotrow.store import snapshot
+from hotrow.store import snapshot, writing
 from hotrow.store.checks import cells_problem
 from hotrow.store.files import PIECE
+from hotrow.store.format import write_arrays
 from hotrow.store.lock import lock
-from hotrow.store.snapshot import generations, open_mapped, read, save, verify
+from hotrow.store.snapshot import generations, open_mapped, read, verify
+from hotrow.store.writing import save
 from hotrow.table.index import cells_of
 from hotrow.table.state import State
 
@@ -89,7 +91,7 @@ def sign_again(folder: Path) -> None:
     for file in fields["files"]:
         data = (folder / file["name"]).read_bytes()
         sums = [zlib.crc32(data[i : i + file["chunk"]]) for i in range(0, len(data), file["chunk"])]
-        file |= {"bytes": len(data), "crc32": sums}
+        file |= {"bytes": len(data), "crc32": "".join(f"{one:08x}" for one in sums)}
     sign(folder, fields)
 
 
@@ -653,7 +655,9 @@ HOSTILE = {
     "a size beyond the checksums": (lambda f: changed(f, bytes=1 << 40), "checksums for"),
     "a size beyond the file": (lambda f: changed(f, bytes=1 << 19), "has 192 bytes|has 2,?.*were written"),
     "checksums of text": (lambda f: changed(f, crc32="abc"), "can't be"),
-    "a wrong checksum": (lambda f: changed(f, crc32=[1]), "checksum differs"),
+    "checksums that are numbers": (lambda f: changed(f, crc32=[1]), "can't be"),
+    "checksums in other digits": (lambda f: changed(f, crc32="٠" * 8), "can't be"),
+    "a wrong checksum": (lambda f: changed(f, crc32="00000001"), "checksum differs"),
     "more rows": (lambda f: f | {"rows": f["rows"] + 1}, "expected"),
     "less rows": (lambda f: f | {"rows": 1}, "expected"),
     "no end of rows": (lambda f: f | {"rows": 1 << 62}, "don't fit"),
@@ -703,14 +707,12 @@ def test_a_manifest_too_long_to_be_one_is_not_read(saved):
         read(path)
 
 
-def test_a_later_format_and_a_delta_are_told_from_damage(saved):
+def test_a_later_format_is_told_from_damage(saved):
     path, folder, _ = saved
-    fields = fields_of(folder)
-    for change, reason in [({"format": 2, "more": 1}, "format 2, and this"), ({"parent": "0" * 64}, "a change to")]:
-        sign(folder, fields | change)
-        with pytest.raises(DataError, match=f"{reason}.*pip install --upgrade"):
-            read(path)
-        assert reason.split(",", maxsplit=1)[0] in verify(path)[0]
+    sign(folder, fields_of(folder) | {"format": 2, "more": 1})
+    with pytest.raises(DataError, match=r"format 2, and this.*pip install --upgrade"):
+        read(path)
+    assert "format 2" in verify(path)[0]
 
 
 def test_links_and_pipes_are_never_followed(saved, tmp_path):
@@ -742,7 +744,7 @@ def test_a_snapshot_may_be_reached_by_a_link(saved, tmp_path):
 
 NUMBERS = {  # the second half of a bucket, as 32-bit numbers
     "a row twice": ([1, 1, 3, 0, 0, 0], "3 cells point to 2 different rows"),
-    "a row beyond": ([1, 2, 4, 0, 0, 0], "points to row 3"),
+    "a row beyond": ([1, 2, 4, 0, 0, 0], "points to a row beyond the last"),
     "a row missing": ([1, 2, 0, 0, 0, 0], "2 cells"),
     "a row too many": ([1, 2, 3, 3, 0, 0], "4 cells"),
     "a hole": ([1, 0, 2, 3, 0, 0], "from the left"),
@@ -758,7 +760,10 @@ def bucket(numbers):
 @pytest.mark.parametrize("name", NUMBERS)
 def test_an_index_that_is_none_is_refused_even_if_it_is_what_was_written(path, name):
     numbers, reason = NUMBERS[name]
-    save(path, replace(state(3), cells=bucket(numbers)))
+    save(path, state(3))
+    (newest(path) / "index.safetensors").unlink()
+    write_arrays(newest(path) / "index.safetensors", {"cells": bucket(numbers)})
+    sign_again(newest(path))
     with pytest.raises(CorruptError, match=rf"index\.safetensors: .*{reason}"):
         read(path)
     assert reason in verify(path)[0]
@@ -911,7 +916,7 @@ def test_the_reader_on_the_page_needs_numpy_alone_and_reads_what_was_saved(saved
     assert {name.partition(".")[0] for name in imports} - set(sys.stdlib_module_names) == {"numpy"}
     names = {}
     exec(compile(code, str(PAGE), "exec"), names)
-    manifest, arrays = names["read_snapshot"](path)
+    manifest, arrays = names["read_generation"](path, 1)
     assert manifest["config"] == given.config
     assert np.array_equal(arrays["keys"], given.keys)
     assert np.array_equal(arrays["weights"], given.weights)
@@ -921,7 +926,7 @@ def test_the_reader_on_the_page_needs_numpy_alone_and_reads_what_was_saved(saved
     for file, data in damaged(folder):
         file.write_bytes(bytes([data[0] ^ 1]) + data[1:])
         with pytest.raises(ValueError, match=file.name):
-            names["read_snapshot"](path)
+            names["read_generation"](path, 1)
         file.write_bytes(data)
 
 

@@ -299,16 +299,16 @@ def test_a_table_without_room_to_reserve_grows_by_copying(monkeypatch):
 def test_a_saved_config_that_no_table_has_is_damage(tmp_path):
     from dataclasses import replace
 
-    from hotrow.store import snapshot
+    from hotrow.store import snapshot, writing
 
     table = hotrow.Table(2)
     table.find([1], grow=True)
     state = table.state()
     for wrong in ({"optimizer": {"name": "Muon"}}, {"optimizer": {"name": "SGD", "speed": 1}}, {"initializer": {}}):
-        snapshot.save(tmp_path, replace(state, config=state.config | wrong))
+        writing.save(tmp_path, replace(state, config=state.config | wrong))
         with pytest.raises(hotrow.CorruptError, match="fits no table"):
             hotrow.load(tmp_path)
-    snapshot.save(tmp_path, replace(state, slots={"m": state.slots["m"]}))
+    writing.save(tmp_path, replace(state, slots={"m": state.slots["m"]}))
     with pytest.raises(hotrow.CorruptError, match="fits no table"):
         hotrow.load(tmp_path)
 

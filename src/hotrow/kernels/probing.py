@@ -241,14 +241,15 @@ def fill(cells, frame, keys, start, stop):
 
 @jit
 def keys_of(cells, base, out, start, stop):
-    """Write the key of each row in the buckets base + start to base + stop: → out uint64 (rows,)."""
+    """Write the key of each row in the buckets base + start to base + stop: → out uint64 (rows,), no others."""
     numbers = cells.view(np.uint32)
     for bucket in range(base + start, base + stop):
         for cell in range(CELLS):
             number = np.int64(numbers[number_at(bucket, cell)])
             if number == 0:
                 break
-            out[number - 1] = cells[WORDS * bucket + cell]
+            if number <= len(out):
+                out[number - 1] = cells[WORDS * bucket + cell]
 
 
 @jit
@@ -303,3 +304,52 @@ def shift(cells, numbers, bucket, cell, to_bucket, to_cell):
     if a != b:
         cells[WORDS * to_bucket + to_cell] = key
         numbers[b] = number
+
+
+@jit
+def touched(cells, frame, keys, origin, chunk, out):
+    """Which chunks of a file a look-up of keys has read, where its buckets lie from byte `origin` on.
+
+    keys uint64 (n,) → out uint8 (chunks,): 1 for each chunk of `chunk` bytes.
+    """
+    numbers = cells.view(np.uint32)
+    for i in range(len(keys)):
+        bucket, mask, base = home(keys[i], frame)
+        for _ in range(mask + 1):
+            at = origin + 8 * WORDS * (base + bucket)
+            out[at // chunk] = 1
+            out[(at + 8 * WORDS - 1) // chunk] = 1
+            here = matches(cells, (base + bucket) * WORDS, keys[i]) & KEYS
+            if here or numbers[number_at(base + bucket, CELLS - 1)] == 0:
+                break
+            bucket = (bucket + 1) & mask
+
+
+RIGHT, HOLED, BEYOND = 0, 1, 2
+"""What is wrong with buckets: nothing; one isn't filled from the left, or has something behind; a row there isn't."""
+
+
+@jit
+def check(cells, seen, start, stop):
+    """Look at the buckets start to stop: what is wrong with one of them, and how many cells are in use.
+
+    cells uint64 → seen uint8 (rows,): 1 for each row that stands in a cell.
+    """
+    numbers = cells.view(np.uint32)
+    count = 0
+    for bucket in range(start, stop):
+        ended = False
+        for cell in range(CELLS):
+            number = np.int64(numbers[number_at(bucket, cell)])
+            if number == 0:
+                ended = True
+            elif ended:
+                return HOLED, count
+            elif number > len(seen):
+                return BEYOND, count
+            else:
+                seen[number - 1] = 1
+                count += 1
+        if numbers[number_at(bucket, CELLS)] != 0:
+            return HOLED, count
+    return RIGHT, count

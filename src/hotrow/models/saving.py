@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from hotrow.errors import CorruptError, HotrowError
-from hotrow.store import generations, snapshot
+from hotrow.store import generations
 from hotrow.store import load as load_table
 from hotrow.store.files import Part, check_part, make_folders, write_durably
 from hotrow.store.format import read_arrays, write_arrays
@@ -54,8 +54,7 @@ def save(model: Retrieval, folder: Path) -> None:
 
 def _save_table(table: Table, path: Path) -> int:
     """As `Table.save`, but nothing goes: until model.json is replaced it names a generation that may be any old."""
-    with table.lock.reading():
-        return snapshot.save(path, table.state(), keep=sys.maxsize)
+    return table.save(path, keep=sys.maxsize)
 
 
 def _tidy(folder: Path, numbers: dict[str, int], pairs: str) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from hotrow.store.checks import made_of
 from hotrow.table.mapped import folder_of
 from hotrow.table.table import Table
-from hotrow.table.view import View
 
 if TYPE_CHECKING:
     from os import PathLike
+
+    from hotrow.store.opened import SnapshotView
+    from hotrow.table.kept import Progress
 
 
 def load(path: str | PathLike[str], generation: int | None = None, *, rows: str | PathLike[str] | None = None) -> Table:
@@ -33,18 +35,44 @@ def load(path: str | PathLike[str], generation: int | None = None, *, rows: str 
     from hotrow.store import snapshot
 
     folder = None if rows is None else folder_of(rows)
-    state = snapshot.read(Path(path), generation, map_rows=folder is not None)
-    with made_of(path):
-        return Table.from_state(state, path=folder)
+
+    def make(chain: snapshot.Chain) -> Table:
+        with made_of(path):
+            states = chain.states()
+            table = Table.from_state(next(states), path=folder)
+            for change in states:
+                table.apply(change)
+        table.follow_from(chain.saved)
+        return table
+
+    return snapshot.use(path, generation, make)
 
 
-def view(path: str | PathLike[str], generation: int | None = None) -> View:
-    """The table saved at `path`, to look up only: mapped from disk, opened at once whatever its size.
+def compact(path: str | PathLike[str], *, keep: int = 2, progress: Progress | None = None) -> int:
+    """Make a snapshot of the newest generation at `path`, if that is a delta; return the number of the newest.
 
-    Arguments and errors are those of `load`; checksums aren't read at opening (see `hotrow verify`).
+    It takes the memory of the table. Raises what `load` and `Table.save` raise, and LockedError if somebody is saving
+    there.
     """
     from hotrow.store import snapshot
+    from hotrow.store.writing import Writer
 
-    state = snapshot.open_mapped(Path(path), generation)
-    with made_of(path):
-        return View.from_state(state)
+    writer = Writer(path, keep=keep, compact=True)  # from here on nobody else adds a generation
+    try:
+        if snapshot.use(path, None, lambda chain: len(chain.folders)) == 1:
+            return snapshot.generations(path)[-1]
+        return cast("int", load(path).write_to(writer, progress))
+    finally:
+        writer.close()
+
+
+def view(path: str | PathLike[str], generation: int | None = None) -> SnapshotView:
+    """The table saved at `path`, to look up only. A snapshot is mapped: it opens at once, whatever its size.
+
+    Each part of a file is compared with its checksum when it is first looked at; `check()` compares all at once, and
+    `refresh()` goes on to a newer generation. One that is a delta is read into memory, with what it is a change to.
+    Arguments and errors are those of `load`.
+    """
+    from hotrow.store.opened import SnapshotView
+
+    return SnapshotView.open(Path(path), generation)

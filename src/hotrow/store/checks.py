@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hotrow.errors import ArgumentError, CorruptError
+from hotrow.kernels import probing, readonly
 from hotrow.store.strict_json import natural
 from hotrow.table.state import State
 
@@ -122,18 +124,16 @@ def cells_problem(cells: np.ndarray, rows: int) -> str:
 
     cells  uint64 (8 · buckets,), see WORDS
     """
-    seen = np.zeros(rows, np.bool_)
-    count, buckets = 0, cells.reshape(-1, WORDS)
-    for start in range(0, len(buckets), _BUCKETS_AT_ONCE):
-        halves = buckets[start : start + _BUCKETS_AT_ONCE, CELLS:].astype("<u8").view("<u4")
-        numbers = halves[:, :CELLS]
-        if halves[:, CELLS:].any() or ((numbers[:, :-1] == 0) & (numbers[:, 1:] != 0)).any():
+    seen, count = np.zeros(rows, np.uint8), 0
+    buckets = len(cells) // WORDS
+    bounds = [*range(0, buckets, _BUCKETS_AT_ONCE), buckets]
+    for start, stop in pairwise(bounds):
+        problem, found = probing.check(readonly(cells), seen, start, stop)
+        count += found
+        if problem == probing.HOLED:
             return f"a bucket from {start:,} on isn't filled from the left, or has something behind its cells"
-        numbers = numbers[numbers != 0].astype(np.int64)
-        if len(numbers) and numbers.max() > rows:
-            return f"a cell of bucket {start:,} or later points to row {numbers.max() - 1:,}; there are {rows:,} rows"
-        seen[numbers - 1] = True
-        count += len(numbers)
+        if problem == probing.BEYOND:
+            return f"a cell of bucket {start:,} or later points to a row beyond the last; there are {rows:,} rows"
     if count != rows or not seen.all():
-        return f"{count:,} cells point to {int(seen.sum()):,} different rows; there are {rows:,} rows"
+        return f"{count:,} cells point to {int(np.count_nonzero(seen)):,} different rows; there are {rows:,} rows"
     return ""

@@ -92,8 +92,15 @@ class Output:
             with naming(self.path):
                 write_all(self._handle, view)
         else:
-            self._under_way = self._behind.submit(write_all, self._handle, view)
+            self._begin(view)
         return len(view)
+
+    def _begin(self, view: memoryview) -> None:
+        try:
+            self._under_way = self._behind.submit(write_all, self._handle, view)
+        except RuntimeError:  # the interpreter ends, and starts no thread any more: this save goes on all the same
+            with naming(self.path):
+                write_all(self._handle, view)
 
     def _sum(self, view: memoryview) -> None:
         for start, stop in _cut(self.size, len(view)):
@@ -288,6 +295,28 @@ def _fill_piece(path: Path, view: memoryview, start: int, chunk: int) -> list[in
     return [zlib.crc32(view[at : at + chunk]) for at in range(0, len(view), chunk)]
 
 
+def steps(part: Part, first: int, last: int) -> list[tuple[int, int]]:
+    """Pieces of whole chunks that cover the bytes first to last of a file."""
+    step = _step(part.chunk)
+    begin = first // part.chunk * part.chunk
+    end = min(part.size, -(-last // part.chunk) * part.chunk)
+    return [(at, min(at + step, end)) for at in range(begin, end, step)]
+
+
+def piece_buffer(part: Part) -> np.ndarray:
+    """Room for any of these pieces: uint8 (bytes,)."""
+    return np.empty(_step(part.chunk), np.uint8)
+
+
+def read_piece(path: Path, part: Part, start: int, stop: int, buffer: np.ndarray) -> np.ndarray:
+    """The bytes start to stop of a file, whole chunks, compared with their checksums: a view of `buffer`, uint8."""
+    view = buffer[: stop - start]
+    sums = _fill_piece(path, view.data, start, part.chunk)
+    for problem in differences(part, sums, start // part.chunk):
+        raise CorruptError(f"{path}: {problem}")
+    return view
+
+
 def _read_into(file: io.FileIO, view: memoryview, path: Path) -> None:
     done = 0
     while done < len(view):
@@ -298,12 +327,12 @@ def _read_into(file: io.FileIO, view: memoryview, path: Path) -> None:
         done += count
 
 
-def differences(part: Part, sums: list[int]) -> list[str]:
-    """One sentence for each chunk whose checksum isn't the one in the manifest."""
-    spans = ((i * part.chunk, min(part.size, (i + 1) * part.chunk)) for i in range(len(sums)))
+def differences(part: Part, sums: list[int], first: int = 0) -> list[str]:
+    """One sentence for each chunk, from the number `first` on, whose checksum isn't the one in the manifest."""
+    spans = ((i * part.chunk, min(part.size, (i + 1) * part.chunk)) for i in range(first, first + len(sums)))
     return [
         f"bytes {start:,} to {stop:,} aren't what was written (their checksum differs)"
-        for (start, stop), found, wanted in zip(spans, sums, part.crc32, strict=True)
+        for (start, stop), found, wanted in zip(spans, sums, part.crc32[first : first + len(sums)], strict=True)
         if found != wanted
     ]
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -82,7 +82,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], advance: Advance 
     ('weights.safetensors', 128128, (687745169,))
     """
     ordered = dict(sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize))
-    header = _header(ordered)
+    header = _header({name: (_dtype_name(name, array), array.shape) for name, array in ordered.items()})
     with Output(path) as out:
         out.write(header)
         for array in ordered.values():
@@ -94,12 +94,53 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], advance: Advance 
     return out.part()
 
 
-def _header(arrays: Mapping[str, np.ndarray]) -> bytes:
+class ArrayOutput:
+    """A new file of one array whose shape is known and whose rows come one part after the other.
+
+    dtype: by its safetensors name. What is given to `write` may change after the next `write`.
+    """
+
+    def __init__(
+        self, path: Path, name: str, dtype: str, shape: tuple[int, ...], advance: Advance | None = None
+    ) -> None:
+        self._dtype, self._advance = DTYPES[dtype], advance
+        self._left = math.prod(shape) * self._dtype.itemsize
+        self._out = Output(path)
+        try:
+            self._out.write(_header({name: (dtype, shape)}))
+        except BaseException:
+            self._out.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._out.close()
+
+    def write(self, rows: np.ndarray) -> None:
+        """Append some rows. OSError with the path, on a full disk for example."""
+        data = np.ascontiguousarray(rows, self._dtype)
+        if data.nbytes:
+            self._out.write(data.reshape(-1).view(np.uint8))
+        self._left -= data.nbytes
+        if self._advance:
+            self._advance(data.nbytes)
+
+    def finish(self) -> Part:
+        """Return once the disk has it all. Not before all rows have come."""
+        assert self._left == 0
+        self._out.finish()
+        return self._out.part()
+
+
+def _header(arrays: Mapping[str, tuple[str, tuple[int, ...]]]) -> bytes:
+    """The first bytes of a file of these arrays: name → (dtype by its safetensors name, shape)."""
     entries: dict[str, Any] = {METADATA: {"hotrow": "1"}}
     start = 0
-    for name, array in arrays.items():
-        stop = start + array.nbytes
-        entries[name] = {"dtype": _dtype_name(name, array), "shape": list(array.shape), "data_offsets": [start, stop]}
+    for name, (dtype, shape) in arrays.items():
+        stop = start + math.prod(shape) * DTYPES[dtype].itemsize
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, stop]}
         start = stop
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-(8 + len(text)) % ALIGNMENT)
@@ -165,6 +206,12 @@ def map_arrays(path: Path, expected: Expected, part: Part | None = None) -> dict
         head = _check_head(file, path, expected, part)
         buffer = map_bytes(file, path)
     return {name: _array(buffer, span) for name, span in head.spans.items()}
+
+
+def spans_of(path: Path, expected: Expected, part: Part) -> dict[str, Span]:
+    """Where the arrays of a file lie, for whoever reads them piece by piece; checked as in `map_arrays`."""
+    with open_part(path) as file:
+        return _check_head(file, path, expected, part).spans
 
 
 def map_bytes(file: io.FileIO, path: Path) -> np.ndarray:

@@ -9,7 +9,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from hotrow.errors import DataError
+from hotrow.errors import CorruptError, DataError
 from hotrow.store.files import reading, sync_folder
 from hotrow.store.manifest import NAME as MANIFEST
 from hotrow.store.manifest import read_manifest
@@ -24,6 +24,11 @@ def folder_of(root: Path, number: int) -> Path:
     return root / f"generation-{number:06d}"
 
 
+def number_of(folder: Path) -> int:
+    """The number of a generation's folder."""
+    return int(folder.name.removeprefix("generation-"))
+
+
 def begun(root: Path) -> list[int]:
     """Numbers of all generations in a folder, rising, also of those whose save never ended."""
     with reading(root):
@@ -34,6 +39,45 @@ def begun(root: Path) -> list[int]:
 def whole(root: Path) -> list[int]:
     """Numbers of the generations that have a manifest, rising. Without one, a generation doesn't exist."""
     return [number for number in begun(root) if os.path.lexists(folder_of(root, number) / MANIFEST)]
+
+
+def chain(root: Path, number: int) -> list[int]:
+    """The whole generation that a generation is a chain of changes to, then these, in order; itself is the last.
+
+    CorruptError if one is damaged or missing.
+    """
+    folder = folder_of(root, number)
+    links, parent = [number], read_manifest(folder).parent
+    older = [n for n in reversed(whole(root)) if n < number]
+    for n in older:
+        if parent is None:
+            break
+        manifest = read_manifest(folder_of(root, n))
+        if parent in manifest.names():
+            links.append(n)
+            parent = manifest.parent
+    if parent is not None:
+        raise CorruptError(
+            f"{folder / MANIFEST}: is a change to a generation whose manifest has the checksum {parent}, and it isn't "
+            "there any more"
+        )
+    return links[::-1]
+
+
+def outdated(root: Path, keep: int) -> list[Path]:
+    """The generations that go when `keep` whole ones stay, with all changes after the oldest of these, oldest first."""
+    found = whole(root)
+    snapshots = [number for number in found if _is_snapshot(folder_of(root, number))]
+    first = snapshots[-keep:][:1]
+    return [folder_of(root, number) for number in found if first and number < first[0]]
+
+
+def _is_snapshot(folder: Path) -> bool:
+    """Whether it is a whole table, and not a change to one: as far as can be read."""
+    try:
+        return read_manifest(folder).parent is None
+    except (CorruptError, DataError):
+        return False
 
 
 def choose(root: Path, number: int | None) -> tuple[int, Path]:

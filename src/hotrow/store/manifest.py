@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from hotrow.errors import ArgumentError, CorruptError, DataError
 from hotrow.store.files import Part, open_part, reading, size_of
 from hotrow.store.strict_json import MalformedError, natural, naturals, object_of, parse_object
@@ -20,8 +22,12 @@ LIMIT = 64 << 20
 """Bytes in a manifest at most: enough to list terabytes, and no danger to read."""
 
 KEYS, WEIGHTS, INDEX, STRINGS = "keys.safetensors", "weights.safetensors", "index.safetensors", "strings.arrow"
+GONE = "gone.safetensors"
 SLOT = re.compile(r"slot-([A-Za-z0-9_]{1,64})\.safetensors", re.ASCII)
-_FIELDS = {"format", "library", "parent", "rows", "config", "files", "sha256"}
+_NAME = re.compile(r"(?:rewritten-(?!0)\d{1,9}-)?([A-Za-z0-9_.-]{1,100})", re.ASCII)
+_HEX = re.compile(r"[0-9a-f]*", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_FIELDS = {"format", "library", "parent", "stands_for", "rows", "config", "files", "sha256"}
 _END = b'"\n}\n'
 _DIGITS = 64
 
@@ -30,18 +36,21 @@ _DIGITS = 64
 class Manifest:
     """What `manifest.json` says.
 
-    rows     n, the length of every array
-    config   the table's, see `State`
-    parts    file name → Part, in the order they were written
-    parent   checksum of the manifest that a delta is a change to; None for a whole table
-    library  what wrote it
-    sha256   the checksum of this manifest, and so the name of this generation's content
+    rows        n, the length of every array
+    config      the table's, see `State`
+    parts       what it is ("weights.safetensors") → Part, in the order they were written
+    parent      checksum of the manifest that it is a change to; None for a whole table
+    stands_for  checksums of manifests in whose place this one is taken as a parent: those it had itself before ids were
+                taken out of this generation, and that of the delta that it is a snapshot of
+    library     what wrote it
+    sha256      the checksum of this manifest, and so the name of this generation's content
     """
 
     rows: int
     config: dict[str, Any]
     parts: dict[str, Part]
     parent: str | None = None
+    stands_for: tuple[str, ...] = ()
     library: str = ""
     sha256: str = ""
 
@@ -49,15 +58,25 @@ class Manifest:
         """Names of the optimizer's arrays."""
         return [found[1] for found in map(SLOT.fullmatch, self.parts) if found]
 
+    def names(self) -> set[str]:
+        """The checksums by which a change may know this generation."""
+        return {self.sha256, *self.stands_for}
+
 
 def slot_file(name: str) -> str:
     """The file of one optimizer array: `slot-momentum.safetensors`."""
     return f"slot-{name}.safetensors"
 
 
-def known_file(name: str) -> bool:
-    """True for the file names that a snapshot may have; no other one is ever opened."""
-    return name in (KEYS, WEIGHTS, INDEX, STRINGS) or SLOT.fullmatch(name) is not None
+def role_of(name: str) -> str | None:
+    """What a file of this name holds, "weights.safetensors" for one; None if no snapshot has such a file.
+
+    No other file is ever opened. One that was rewritten is called, for example, rewritten-1-weights.safetensors.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None or not (found[1] in {KEYS, WEIGHTS, INDEX, STRINGS, GONE} or SLOT.fullmatch(found[1])):
+        return None
+    return found[1]
 
 
 # --- write -----------------------------------------------------------------------------------------------------
@@ -69,6 +88,7 @@ def encode(manifest: Manifest) -> bytes:
         "format": FORMAT,
         "library": manifest.library or library(),
         "parent": manifest.parent,
+        "stands_for": list(manifest.stands_for),
         "rows": manifest.rows,
         "config": manifest.config,
     }
@@ -80,6 +100,11 @@ def encode(manifest: Manifest) -> bytes:
     return start + hashlib.sha256(start).hexdigest().encode() + _END
 
 
+def sha256_of(text: bytes) -> str:
+    """The checksum at the end of the bytes of a manifest."""
+    return text[-_DIGITS - len(_END) : -len(_END)].decode()
+
+
 def library() -> str:
     """Name and version of what writes, for the reader of a manifest: no code depends on it."""
     try:
@@ -89,7 +114,8 @@ def library() -> str:
 
 
 def _part_to_json(part: Part) -> dict[str, Any]:
-    fields = {"name": part.name, "bytes": part.size, "chunk": part.chunk, "crc32": list(part.crc32)}
+    sums = np.array(part.crc32, ">u4").tobytes().hex()
+    fields = {"name": part.name, "bytes": part.size, "chunk": part.chunk, "crc32": sums}
     return fields | ({"at": {name: list(span) for name, span in part.at.items()}} if part.at else {})
 
 
@@ -130,10 +156,18 @@ def decode(text: bytes) -> Manifest:
         raise MalformedError("config isn't an object, rows not a number, or files not a list")
     if type(fields["library"]) is not str or fields["sha256"] != digits:
         raise MalformedError("library isn't text, or sha256 isn't the last field")
-    if fields["parent"] is not None:
-        raise DataError("is a change to another snapshot, which this hotrow can't read: pip install --upgrade hotrow")
-    parts = _parts(cast("list[Any]", files))
-    return Manifest(rows, cast("dict[str, Any]", config), parts, None, fields["library"], digits)
+    parent, stands_for = fields["parent"], fields["stands_for"]
+    if not (parent is None or _is_sha256(parent)) or not isinstance(stands_for, list):
+        raise MalformedError("parent or stands_for aren't checksums")
+    before = tuple(cast("list[str]", stands_for))
+    if not all(map(_is_sha256, before)):
+        raise MalformedError("stands_for has something else than checksums")
+    parts = _parts(cast("list[Any]", files), KEYS, WEIGHTS, INDEX if parent is None else GONE)
+    return Manifest(rows, cast("dict[str, Any]", config), parts, parent, before, fields["library"], digits)
+
+
+def _is_sha256(value: Any) -> bool:
+    return type(value) is str and _SHA256.fullmatch(value) is not None
 
 
 def _check_sum(text: bytes) -> str:
@@ -144,25 +178,34 @@ def _check_sum(text: bytes) -> str:
     return digits.decode()
 
 
-def _parts(files: list[Any]) -> dict[str, Part]:
+def _parts(files: list[Any], *needed: str) -> dict[str, Part]:
     parts = [_part(entry) for entry in files]
-    found = {part.name: part for part in parts}
-    if len(found) < len(parts) or not {KEYS, WEIGHTS, INDEX} <= set(found):
-        raise MalformedError(f"lists the files {[part.name for part in parts]!s:.500}: one twice, or one missing")
+    found = dict(parts)
+    if len(found) < len(parts) or not set(needed) <= set(found) or {INDEX, GONE} <= set(found):
+        raise MalformedError(f"lists the files {[part.name for _, part in parts]!s:.500}: one twice, or one missing")
     return found
 
 
-def _part(entry: Any) -> Part:
+def _part(entry: Any) -> tuple[str, Part]:
+    """What a file is, and the file."""
     required = {"name", "bytes", "chunk", "crc32"}
     fields = object_of(entry, required) or object_of(entry, required | {"at"})
-    if fields is None or type(fields["name"]) is not str or not known_file(fields["name"]):
+    role = role_of(fields["name"]) if fields is not None and type(fields["name"]) is str else None
+    if fields is None or role is None:
         raise MalformedError(f"lists a file that no snapshot has: {entry!s:.200}")
-    size, chunk, sums = fields["bytes"], fields["chunk"], naturals(fields["crc32"])
+    size, chunk, sums = fields["bytes"], fields["chunk"], _sums(fields["crc32"])
     if not (natural(size) and natural(chunk) and 1 << 12 <= chunk <= 1 << 26) or sums is None:
         raise MalformedError(f"lists {fields['name']} with sizes or checksums that can't be")
     if len(sums) != -(-size // chunk):
         raise MalformedError(f"lists {len(sums)} checksums for {fields['name']}, which has {-(-size // chunk)} chunks")
-    return Part(fields["name"], size, chunk, sums, _places(fields.get("at", {}), size))
+    return role, Part(fields["name"], size, chunk, sums, _places(fields.get("at", {}), size))
+
+
+def _sums(value: Any) -> tuple[int, ...] | None:
+    """The numbers of 32 bits in hexadecimal digits, eight each; None for anything else."""
+    if type(value) is not str or len(value) % 8 or not _HEX.fullmatch(value):
+        return None
+    return tuple(np.frombuffer(bytes.fromhex(value), ">u4").tolist())
 
 
 def _places(value: Any, size: int) -> dict[str, tuple[int, int]]:

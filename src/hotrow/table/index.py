@@ -42,6 +42,7 @@ class Index:
         self._free = np.zeros(0, np.int32)
         self._n_free = 0
         self.n_rows = 0
+        self._scan: Scan | None = None
         self.version = 0
         """Changes whenever a key gets a row or loses it."""
 
@@ -95,11 +96,8 @@ class Index:
         if self._keys is not None:
             return self._keys
         keys = np.zeros(self.n_rows, np.uint64)
-        parts = [(int(self._frame[probing.MASK]), int(self._frame[probing.BASE]))]
-        if self._is_moving:
-            parts.append((int(self._frame[probing.OLD_MASK]), int(self._frame[probing.OLD_BASE])))
-        for mask, base in parts:
-            threads.run(probing.keys_of, threads.even(mask + 1, _GRAIN), readonly(self._cells), base, keys)
+        for base, buckets in self.places():
+            self.read_keys(base, 0, buckets, keys)
         return keys[self.rows()] if self.has_holes else keys
 
     @property
@@ -136,6 +134,10 @@ class Index:
         bounds = threads.even(len(keys), _GRAIN // 4)
         return rows, _total(threads.run(probing.fetch, bounds, *arrays, stride, out.shape[1], rows, *lines(out)))
 
+    def touched(self, keys: np.ndarray, origin: int, chunk: int, out: np.ndarray) -> None:
+        """Set out[c], uint8, where a look-up of keys reads chunk c of a file in which cells begin at `origin`."""
+        probing.touched(*self._to_look(), readonly(keys), origin, chunk, out)
+
     def insert(self, keys: np.ndarray, rows: np.ndarray) -> None:
         """Give a row to each key whose entry in `rows` is −1, and write it there.
 
@@ -154,8 +156,34 @@ class Index:
         )
         self.version += 1
 
+    def scan(self) -> Scan:
+        """Begin to read the key of each row there is now, a part at a time, while keys come and go."""
+        self._scan = Scan(self)
+        return self._scan
+
+    def end_scan(self, scan: Scan) -> None:
+        """A scan has read all."""
+        if self._scan is scan:
+            self._scan = None
+
+    def free_rows(self) -> np.ndarray:
+        """The rows below `n_rows` that no key has: int32, in no order."""
+        return self._free[: self._n_free].copy()
+
+    def places(self) -> list[tuple[int, int]]:
+        """Where keys stand, (base, buckets): those that move on first, then those they move to."""
+        mask, base, old_mask, old_base, *_ = self._frame.tolist()
+        return [(old_base, old_mask + 1)] * self._is_moving + [(base, mask + 1)]
+
+    def read_keys(self, base: int, start: int, stop: int, out: np.ndarray) -> None:
+        """Write the keys of some buckets to out uint64 (rows,), by their rows; those beyond its end are left out."""
+        cells = readonly(self._cells)
+        threads.run(probing.keys_of, [start + at for at in threads.even(stop - start, _GRAIN)], cells, base, out)
+
     def erase(self, keys: np.ndarray, rows: np.ndarray) -> None:
         """Forget keys that are there, all distinct, and free their rows."""
+        if self._scan is not None:  # what was pushed on moves back, perhaps to where the scan has been
+            self._scan.finish()
         probing.erase(self._cells, readonly(self._frame), readonly(keys))
         self._free = np.concatenate([self._free[: self._n_free], rows.astype(np.int32)])
         self._n_free = len(self._free)
@@ -200,6 +228,48 @@ class Index:
         """Move all that is still to move, at once."""
         if self._is_moving:
             self._move_on(int(self._frame[probing.OLD_MASK]) + 1)
+
+
+class Scan:
+    """The key of each row that an index had at one moment, read a part at a time while it goes on.
+
+    Keys only move on, from the buckets that are gone through first to those that come later: so none is missed. Where
+    keys are erased, they may move back, and `Index.erase` ends the scan before.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self.keys = np.zeros(index.n_rows, np.uint64)
+        """The key of each row, 0 of those not read yet: uint64 (rows,)."""
+        self._index: Index | None = index
+        self._done: set[int] = set()
+        self._base, self._buckets, self._at = -1, 0, 0
+
+    def advance(self, buckets: int) -> bool:
+        """Read about so many buckets more; False when all are. The caller keeps others from changing the index."""
+        while self._index is not None and buckets > 0:
+            if self._at == self._buckets and not self._next_place(self._index):
+                break
+            stop = min(self._buckets, self._at + buckets)
+            self._index.read_keys(self._base, self._at, stop, self.keys)
+            buckets -= stop - self._at
+            self._at = stop
+        return self._index is not None
+
+    def finish(self) -> None:
+        """Read all that is left."""
+        while self.advance(1 << 40):
+            pass
+
+    def _next_place(self, index: Index) -> bool:
+        """Go on to the buckets that keys move on to, if there are some that this hasn't gone through."""
+        for base, buckets in index.places():
+            if base not in self._done:
+                self._done.add(base)
+                self._base, self._buckets, self._at = base, buckets, 0
+                return True
+        index.end_scan(self)
+        self._index = None
+        return False
 
 
 def _total(counts: list[Any]) -> int:

@@ -123,6 +123,14 @@ class Mapped:
         for begin, end in zip(begins[:_MOST_ADVISED].tolist(), ends[:_MOST_ADVISED].tolist(), strict=True):
             _advise(self._map, "MADV_WILLNEED", begin * _PAGE, (end - begin) * _PAGE)
 
+    def soon(self, start: int, stop: int) -> None:
+        """The items start to stop, and as many behind them, are read next: ask the system for what isn't in memory."""
+        self._check_process()
+        first = start * self._dtype.itemsize // _PAGE * _PAGE
+        last = min((2 * stop - start) * self._dtype.itemsize, self._room)
+        if last > first:
+            _advise(self._map, "MADV_WILLNEED", first, last - first)
+
     def read_in_order(self, whether: bool) -> None:
         """From now on it is read from front to back, and the system reads ahead; or again here and there."""
         _advise(self._map, "MADV_SEQUENTIAL" if whether else "MADV_RANDOM")

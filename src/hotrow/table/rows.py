@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -16,7 +17,16 @@ from hotrow.table.memory import Growable
 
 _MOST_FLOATS = 2**40
 _PIECE = 1 << 20  # floats copied at a time, so that each page of a file is needed once
+_POURED = 1 << 26  # floats that are poured from one file before the next one's turn
 _GRAIN = 1 << 17  # floats that are worth a thread
+
+
+class Pourable(Protocol):
+    """A float32 matrix that is somewhere else, and comes when it is asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def pour(self, data: np.ndarray, stride: int, column: int, start: int, stop: int) -> None: ...
 
 
 class Rows:
@@ -64,6 +74,11 @@ class Rows:
         if self._file is not None:
             self._file.expect(rows, self.stride)
 
+    def soon(self, first: int, n: int) -> None:
+        """So many rows from `first` on are read next, in order: what of them is on disk may be fetched."""
+        if self._file is not None:
+            self._file.soon(first * self.stride, (first + n) * self.stride)
+
     @contextmanager
     def in_order(self) -> Generator[None]:
         """Within, they are read from the first to the last."""
@@ -75,13 +90,18 @@ class Rows:
             if self._file is not None:
                 self._file.read_in_order(False)
 
-    def fill(self, n: int, parts: Sequence[tuple[slice, np.ndarray]]) -> None:
+    def fill(self, n: int, parts: Sequence[tuple[slice, np.ndarray | Pourable]]) -> None:
         """Make room for n rows, and give them (columns, values float32 (n, width)) of each part."""
         self.ensure(n)
-        matrix, step = self.matrix(n), max(1, _PIECE // self.stride)
+        matrix, few, many = self.matrix(n), max(1, _PIECE // self.stride), max(1, _POURED // self.stride)
+        step = many if any(not isinstance(values, np.ndarray) for _, values in parts) else few
         for start in range(0, n, step):
+            stop = min(n, start + step)
             for columns, values in parts:
-                matrix[start : start + step, columns] = values[start : start + step]
+                if isinstance(values, np.ndarray):
+                    matrix[start:stop, columns] = values[start:stop]
+                else:
+                    values.pour(self.data, self.stride, columns.start or 0, start, stop)
 
     def with_slots(self, n: int, first_slots: np.ndarray) -> Rows:
         """The first n rows' weights, with new slots beside them."""

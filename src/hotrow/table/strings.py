@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,6 +72,8 @@ class Strings:
         self._step = 2  # a row's beginning and end lie side by side: one cache miss
         self._used = 0
         self.aliases = Aliases()
+        self.erased: dict[int, bytes] | None = None
+        """While a save goes on, the strings that rows had when they were erased."""
 
     @classmethod
     def over(cls, data: np.ndarray, offsets: np.ndarray, *, writable: bool) -> Strings:
@@ -171,21 +174,40 @@ class Strings:
 
     def erase(self, rows: np.ndarray) -> None:
         """Overwrite the strings of `rows`, and give up their aliases."""
-        if self.aliases.key_of:
-            gone = self.at(rows)
-            for i in range(len(rows)):
-                self.aliases.forget(gone.bytes(i))
+        gone = self.at(rows)
+        for i, row in enumerate(rows.tolist() if self.aliases.key_of or self.erased is not None else ()):
+            text = gone.bytes(i)
+            self.aliases.forget(text)
+            if self.erased is not None:
+                self.erased.setdefault(row, text)
         texts.wipe(self._data.array, self._places.array, readonly(rows))
 
     def take(self, rows: np.ndarray) -> pa.LargeStringArray:
         """The strings of `rows` as an Arrow array, copied."""
         import pyarrow as pa
 
+        data, offsets = self._copy(rows)
+        return pa.LargeStringArray.from_buffers(len(rows), pa.py_buffer(offsets), pa.py_buffer(data))
+
+    def copy_as_saved(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The strings of `rows` as they were when a save began: uint8, and their offsets, int64 (n + 1,)."""
+        erased = self.erased or {}
+        lost = [i for i, row in enumerate(rows.tolist()) if row in erased] if erased else []
+        data, offsets = self._copy(rows)
+        if not lost:
+            return data, offsets
+        texts = [data[start:stop].tobytes() for start, stop in pairwise(offsets)]
+        for i in lost:
+            texts[i] = erased[int(rows[i])]
+        offsets[1:] = np.cumsum([len(text) for text in texts])
+        return np.frombuffer(b"".join(texts), np.uint8), offsets
+
+    def _copy(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         source = self.at(rows)
         offsets = source.offsets()
         data = np.empty(int(offsets[-1]), np.uint8)
         source.copy(offsets, data)
-        return pa.LargeStringArray.from_buffers(len(rows), pa.py_buffer(offsets), pa.py_buffer(data))
+        return data, offsets
 
     @property
     def nbytes(self) -> int:

@@ -1,5 +1,7 @@
 """The way back, and growth: gradients to rows. Read `view.py` first, for the way in; together they are the library.
 
+How a table is saved beside training stands in `kept.py`.
+
 raw ids ──ids──▶ keys ──index──▶ rows ──pooling──▶ vectors
                                   ▲
                  rows (weights | slots) ◀─ optimizers ◀─ merging ◀─ gradients
@@ -10,24 +12,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
-from weakref import WeakSet
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hotrow.errors import ArgumentError
 from hotrow.kernels import readonly, threads
 from hotrow.table import ids as ids_
-from hotrow.table import initializers, optimizers
-from hotrow.table.batch import Bags, Batch, Marked, Pending, to_bags, to_floats
+from hotrow.table import optimizers
+from hotrow.table.batch import Bags, Batch, Marked, to_bags, to_floats
 from hotrow.table.index import Index
 from hotrow.table.initializers import Initializer, Uniform
+from hotrow.table.kept import Kept
 from hotrow.table.locks import ReadersWriter
 from hotrow.table.optimizers import Adam, Optimizer
 from hotrow.table.rows import Rows, balance
-from hotrow.table.state import State
 from hotrow.table.strings import Strings
-from hotrow.table.view import Found, View, texts_of, unknown_error
+from hotrow.table.view import Found, texts_of, unknown_error
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 KINDS = ("int64", "uint64", "string")
 
 
-class Table(View):
+class Table(Kept):
     """A table that learns: new ids get rows, and gradients move them. No vocabulary, no collisions.
 
     dim          floats a vector
@@ -89,12 +90,6 @@ class Table(View):
             raise ArgumentError(
                 f"expected one of hotrow's own {kind.__name__.lower()}s, as in {example}; got {given!r}"
             )
-
-    def _begin(self, rows: Rows, steps: int) -> None:
-        self._rows = rows
-        self._steps = steps
-        self._live: WeakSet[Marked] = WeakSet()
-        self.pending: Pending | None = None
 
     def settle(self) -> None:
         """Take the steps that are still owed: a framework's optimizer has stepped, and the table's rows have not."""
@@ -179,6 +174,7 @@ class Table(View):
         if len(new):
             self._index.insert(found.index_keys, found.rows)
             rows = found.rows[new]
+            self._before_change(rows)
             self._rows.start(rows, found.unique.keys[new], self.seed, self.initializer.kind, self.initializer.numbers())
             if keys.texts is not None:
                 self._strings.write(rows, texts_of(keys).take(found.unique.first[new]))
@@ -223,6 +219,8 @@ class Table(View):
         flat = to_floats(gradients, (*batch.shape, self.dim), "gradients")
         rate = self.optimizer.rate(learning_rate)
         flat = self.unpool(batch, flat)
+        if self._cut is not None:
+            self._cut.wait_for_room(len(batch.distinct))
         with self.lock.writing():
             self._check_known(batch)
             if len(batch):
@@ -252,6 +250,7 @@ class Table(View):
         numbers = self.optimizer.numbers(self._steps + 1, rate)
         bounds = balance(groups.starts, self._rows.stride, self.dim)
         arrays = map(readonly, (batch.distinct, groups.starts, groups.items, gradients.reshape(-1), numbers))
+        self._before_change(batch.distinct)
         self._steps += 1
         threads.run(self.optimizer.kernel, bounds, self._rows.data, self._rows.stride, self.dim, *arrays)
 
@@ -270,12 +269,14 @@ class Table(View):
         batch = self.find(ids, grow=True)
         with self.lock.writing():
             self._check_known(batch)
+            self._before_change(batch.distinct)
             self._rows.scatter(batch.distinct, batch.inverse, flat)
 
     def constrain(self, batch: Batch, function: Callable[[np.ndarray], np.ndarray]) -> None:
         """Replace the vectors of a batch's rows, float32 (m, dim), by what `function` makes of them."""
         with self.lock.writing():
             matrix, rows = self._rows.matrix(self._index.n_rows), batch.distinct[batch.distinct >= 0]
+            self._before_change(rows)
             matrix[rows, : self.dim] = function(matrix[rows, : self.dim])
 
     def forget(self, ids: Any) -> int:
@@ -289,10 +290,11 @@ class Table(View):
             found = self._locate(keys, grow=False)
             here = found.rows >= 0
             rows = found.rows[here]
-            self._rows.matrix(self._index.n_rows)[rows] = 0
-            if keys.texts is not None:
-                self._strings.erase(rows)
-            self._index.erase(found.index_keys[here], rows)
+            if self._cut is not None:
+                self._cut.keep(rows)
+            if self._changes is not None:
+                self._changes.erase(found.index_keys[here], rows)
+            self._erase(found.index_keys[here], rows)
             for batch in self._live:
                 batch.mark(rows)
         return len(rows)
@@ -315,61 +317,6 @@ class Table(View):
                 "index_load": rows / self._index.room(),
             }
 
-    def state(self) -> State:
-        """The table as plain values. The arrays may be views of live rows: copy what must outlive the next update."""
-        self.settle()
-        return self._state()
-
-    def _state(self) -> State:
-        keys, rows = self._index.keys(), self._index.rows()
-        matrix = self._rows.take(rows) if self._index.has_holes else self._rows.matrix(len(rows))
-        slots = {name: matrix[:, columns] for name, columns in self.optimizer.slot_columns(self.dim).items()}
-        strings = self._strings.take(rows) if self.kind == "string" else None
-        return State(self._config(), keys, matrix[:, : self.dim], self._index.cells(keys), slots, strings)
-
-    def _config(self) -> dict[str, Any]:
-        return {
-            "dim": self.dim,
-            "ids": self.kind,
-            "seed": self.seed,
-            "steps": self._steps,
-            "aliases": len(self._strings.aliases.key_of),
-            "optimizer": optimizers.to_config(self.optimizer),
-            "initializer": initializers.to_config(self.initializer),
-        }
-
-    @classmethod
-    def from_state(cls, state: State, *, path: str | PathLike[str] | None = None) -> Self:
-        """A table equal to the one whose state this is; the arrays are copied. path: as of `Table`."""
-        table = cls.__new__(cls)
-        table._read_config(state.config)
-        table.optimizer = optimizers.from_config(state.config["optimizer"])
-        state.check_rows(table.dim, table.optimizer.slot_widths(table.dim))
-        table._open_ids(state, writable=True)
-        rows = Rows(table.dim, table.optimizer.first_slots(table.dim), path=path)
-        slots = [(columns, state.slots[name]) for name, columns in table.optimizer.slot_columns(table.dim).items()]
-        rows.fill(len(state.keys), [(slice(table.dim), state.weights), *slots])
-        table._begin(rows, state.config["steps"])
-        return table
-
-    def restore(self, state: State) -> None:
-        """Become the table whose state this is, in place: whoever holds this table goes on with it.
-
-        Steps that are owed are dropped, and each Batch found before treats all its ids as unknown. Raises
-        ArgumentError, with nothing changed, for a state of another dim.
-        """
-        if state.config["dim"] != self.dim:
-            raise ArgumentError(f"this table has vectors of {self.dim} floats, the state {state.config['dim']}")
-        other = type(self).from_state(state, path=self.path)
-        with self.lock.writing():
-            for batch in self._live:
-                batch.mark(np.arange(self._index.n_rows, dtype=np.int32))
-            lock, live, pending = self.lock, self._live, self.pending
-            if pending is not None:
-                pending.drop()
-            self.__dict__.update(other.__dict__)
-            self.lock, self._live, self.pending = lock, live, pending
-
     def set_optimizer(self, optimizer: Optimizer, *, fresh: bool = False) -> None:
         """Train with another optimizer from now on: weights stay, slots and the count of steps begin anew.
 
@@ -384,17 +331,5 @@ class Table(View):
                 self._rows.first_slots = first_slots
             else:
                 self._rows, self._steps = self._rows.with_slots(self._index.n_rows, first_slots), 0
+                self._saved = self._changes = None  # each row has other slots: no delta
             self.optimizer = optimizer
-
-    def save(self, path: str | PathLike[str], *, progress: Callable[..., None] | None = None) -> int:
-        """Write the table to a folder, as a new generation; return its number.
-
-        An interrupted save leaves the previous generation whole; `hotrow.load(path)` opens the newest. Lookups go on
-        meanwhile, updates wait. progress: callable(bytes done, bytes in all, facts). Raises LockedError if another
-        process is saving there.
-        """
-        from hotrow.store import snapshot  # the one call against the flow: a table saves itself
-
-        self.settle()
-        with self.lock.reading(), self._rows.in_order():
-            return snapshot.save(Path(path), self._state(), progress=progress)

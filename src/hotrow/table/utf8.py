@@ -56,7 +56,7 @@ def buffers(array: LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
     return readonly(held), readonly(offsets.astype(np.int64, copy=False))
 
 
-def _arrow(data: np.ndarray, offsets: np.ndarray) -> LargeStringArray:
+def arrow(data: np.ndarray, offsets: np.ndarray) -> LargeStringArray:
     """The Arrow array that these buffers are."""
     pa = pyarrow()
     return pa.LargeStringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(data))
@@ -87,7 +87,7 @@ def of_list(flat: Sequence[Any], shape: Shape, family: str) -> LargeStringArray:
         raise refusals.bad_text(list(flat), shape) from error
     if family == "bytes" and _faults(*map(readonly, found)).any():
         raise refusals.bad_text(list(flat), shape)
-    return _arrow(*found)
+    return arrow(*found)
 
 
 def _split(joined: bytes, n: int) -> tuple[np.ndarray, np.ndarray] | None:
@@ -124,7 +124,7 @@ def of_numpy(array: np.ndarray) -> LargeStringArray:
     np.cumsum(offsets, out=offsets)
     data = np.empty(offsets[-1], np.uint8)
     threads.run(texts.encode, bounds, units, unit, width, readonly(offsets), data)
-    return None if unit == 1 and _faults(readonly(data), readonly(offsets)).any() else _arrow(data, offsets)
+    return None if unit == 1 and _faults(readonly(data), readonly(offsets)).any() else arrow(data, offsets)
 
 
 def _of_string_dtype(array: np.ndarray) -> LargeStringArray:
@@ -174,7 +174,7 @@ def _of_chunk(chunk: Any) -> LargeStringArray:
         chunk.validate()  # the sizes of its buffers
         data, offsets = buffers(chunk)
         if not _faults(data, offsets).any():
-            return chunk if chunk.type == pa.large_string() else _arrow(data, offsets)
+            return chunk if chunk.type == pa.large_string() else arrow(data, offsets)
     chunk.validate(full=True)  # Arrow's string type is a promise that others made
     return chunk.cast(pa.large_string())
 
@@ -188,7 +188,7 @@ def taken(values: Any, at: np.ndarray) -> LargeStringArray:
     is_broken, is_no_text = _faults(data, offsets).tolist()
     if is_broken:
         raise broken(_OFFSETS)
-    return None if is_no_text else _arrow(data, offsets)
+    return None if is_no_text else arrow(data, offsets)
 
 
 def to_bytes(values: Any, at: np.ndarray) -> list[bytes]:

@@ -56,7 +56,7 @@ class View:
     _strings: Strings
 
     @classmethod
-    def from_state(cls, state: State) -> Self:
+    def over(cls, state: State) -> Self:
         """The table of these arrays, which are used as they are and never written."""
         view = cls.__new__(cls)
         view._read_config(state.config)
@@ -74,15 +74,16 @@ class View:
         self._strings = Strings()
         if state.strings is not None:
             self._strings = Strings.over(*buffers(state.strings), writable=writable)
-            if state.config["aliases"]:
-                self._read_aliases(state)
+            self._read_aliases(state, np.arange(len(state.keys)))
 
-    def _read_aliases(self, state: State) -> None:
-        fingerprints = ids_.to_keys(state.strings, "string").keys
-        aliased = np.flatnonzero(fingerprints != state.keys)
-        texts = self._strings.at(aliased)
-        for i, row in enumerate(aliased.tolist()):
-            self._strings.aliases.add(texts.bytes(i), int(fingerprints[row]), int(state.keys[row]))
+    def _read_aliases(self, state: State, rows: np.ndarray) -> None:
+        """Remember which of the strings of `rows` (int (n,), those of the state) go by another key than theirs."""
+        if state.config["aliases"]:
+            fingerprints = ids_.to_keys(state.strings, "string").keys
+            aliased = np.flatnonzero(fingerprints != state.keys)
+            texts = self._strings.at(rows[aliased])
+            for i, at in enumerate(aliased.tolist()):
+                self._strings.aliases.add(texts.bytes(i), int(fingerprints[at]), int(state.keys[at]))
 
     def settle(self) -> None:
         """Called before anything is read: a table that learns in a framework first takes the steps it still owes."""
@@ -143,14 +144,20 @@ class View:
             return self._locate_once(keys, grow=grow)
         unique = Distinct.of(keys.keys)
         rows, missing = self._index.find(unique.keys)
+        self._found(unique.keys, rows)
         if keys.texts is not None:
             found = keys.keys, unique.inverse, unique.first, rows
             apart = self._strings.tell_apart(texts_of(keys), *found, self._has_key, grow)
             if apart is not None:
                 split = Distinct.of(apart)
                 unique = Distinct(split.inverse, split.first, keys.keys[split.first])
-                return Found(keys, unique, split.keys, *self._index.find(split.keys))
+                rows, missing = self._index.find(split.keys)
+                self._found(split.keys, rows)
+                return Found(keys, unique, split.keys, rows, missing)
         return Found(keys, unique, unique.keys, rows, missing)
+
+    def _found(self, keys: np.ndarray, rows: np.ndarray) -> None:
+        """Called with keys (uint64 (n,)) and the rows that they were found to have, before anyone else is told."""
 
     def _has_key(self, key: int) -> bool:
         return not self._index.find(np.array([key], np.uint64))[1]
@@ -220,6 +227,7 @@ class View:
         flat = out.reshape(-1, self.dim)
         with self.lock.reading():
             rows, missing = self._index.fetch(keys.keys, self._rows.data, self._rows.stride, flat)
+            self._found(keys.keys, rows)
         if unknown == "zero" or not missing:
             return out
         where = np.flatnonzero(rows < 0)
@@ -244,6 +252,7 @@ class View:
         with self.lock.reading():
             vectors = out.reshape(-1, self.dim)
             rows, missing = self._index.fetch(keys.keys, self._rows.data, self._rows.stride, vectors)
+            self._found(keys.keys, rows)
             if missing:
                 return None
             batch = make(self, rows, keys.keys, _namer(keys))

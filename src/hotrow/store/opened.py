@@ -1,0 +1,157 @@
+"""A table on disk that is looked up while others save: checked as it is used, and moved on to newer generations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+from weakref import WeakSet
+
+import numpy as np
+
+from hotrow.store import generations, snapshot
+from hotrow.store.checks import made_of
+from hotrow.store.guard import Guard
+from hotrow.store.manifest import read_manifest
+from hotrow.store.snapshot import Chain
+from hotrow.table.batch import Batch, Marked
+from hotrow.table.kept import Saved
+from hotrow.table.own import Own
+
+
+class SnapshotView(Own):
+    """A table to look up, as `hotrow.view(path)` opens it.
+
+    A snapshot is mapped, and each part of its files is compared with its checksum before what it says is given out; a
+    delta is read into memory, with what it is a change to, weights only. Any number of threads may look up, also while
+    one calls `refresh`. A Batch that was found before a refresh treats its ids as unknown.
+
+    >>> import hotrow
+    >>> table = hotrow.Table(4)
+    >>> vector = table.lookup(["lantern"], grow=True)
+    >>> table.save("lamps")
+    1
+    >>> view = hotrow.view("lamps")
+    >>> _ = table.lookup(["cup"], grow=True)
+    >>> table.save_delta()
+    2
+    >>> len(view), view.refresh(), len(view)
+    (1, True, 2)
+    """
+
+    _saved: Saved
+    _live: WeakSet[Marked]
+    _turns: int
+    """How many times something was taken away from under those who look."""
+    _guard: Guard | None
+    """Of a mapped snapshot."""
+
+    @classmethod
+    def open(cls, path: Path, generation: int | None = None) -> Self:
+        """The newest generation at `path`, or the one asked for."""
+        return snapshot.use(path, generation, cls._of)
+
+    @classmethod
+    def _of(cls, chain: Chain) -> Self:
+        with made_of(chain.saved.path):
+            if len(chain.folders) == 1:
+                view = cls.over(snapshot.map_generation(chain.folders[0]))
+                view._saved, view._live, view._turns = chain.saved, WeakSet(), 0
+                view._guard = Guard(chain.folders[0], read_manifest(chain.folders[0]), view.dim)
+            else:
+                states = chain.weights()
+                view = cls.from_state(next(states))
+                view._saved, view._live, view._turns, view._guard = chain.saved, WeakSet(), 0, None
+                for change in states:
+                    view.take(change)
+        return view
+
+    @property
+    def path(self) -> Path:
+        """The folder that it was opened from."""
+        return self._saved.path
+
+    @property
+    def generation(self) -> int:
+        """The number of the generation that is looked up."""
+        return self._saved.generation
+
+    def check(self) -> None:
+        """Compare what wasn't looked at yet with its checksums, now. CorruptError names the file."""
+        if self._guard is not None:
+            self._guard.check_all()
+
+    def refresh(self) -> bool:
+        """Go on to the newest generation; whether there was a newer one.
+
+        Lookups go on meanwhile, and each sees one generation or the other, whole. The first delta after a snapshot
+        reads the weights into memory; each later one costs what it holds. CorruptError if what is newer is damaged:
+        then this goes on as it was.
+        """
+        return snapshot.use(self.path, None, self._move_on)
+
+    def _move_on(self, chain: Chain) -> bool:
+        if chain.saved == self._saved:
+            return False
+        deltas = self._deltas_after(chain)
+        if deltas is None:
+            self._become(type(self)._of(chain))
+            return True
+        for folder, change in zip(deltas.folders, deltas.weights(), strict=True):
+            with made_of(folder):
+                self.take(change)
+            self._saved = Saved(self.path, generations.number_of(folder), read_manifest(folder).sha256)
+        self._saved = chain.saved
+        return True
+
+    def _deltas_after(self, chain: Chain) -> Chain | None:
+        """What of a chain is a change to what this has in memory; None if that is no way there."""
+        if self._guard is not None or len(chain.folders) == 1:
+            return None
+        for at, folder in enumerate(chain.folders):
+            if self._saved.sha256 in read_manifest(folder).names():
+                return Chain(chain.folders[at + 1 :], chain.saved)
+        return None
+
+    def _become(self, other: Self) -> None:
+        """Be another view from now on, for whoever holds this one."""
+        with self.lock.writing():
+            self._mark(np.arange(self._index.n_rows, dtype=np.int32))
+            self.__dict__.update(other.__dict__ | {"lock": self.lock, "_turns": self._turns})
+
+    def _mark(self, rows: np.ndarray) -> None:
+        """What was found in these rows isn't there any more. The caller holds the write lock."""
+        self._turns += 1
+        for batch in self._live:
+            batch.mark(rows)
+
+    def _erase(self, keys: np.ndarray, rows: np.ndarray) -> None:
+        super()._erase(keys, rows)
+        self._mark(rows)
+
+    def watch(self, batch: Marked) -> None:
+        """Tell `batch` of rows that are gone from now on, for as long as anyone holds it."""
+        self._live.add(batch)
+
+    def lookup(self, ids: Any, **options: Any) -> np.ndarray:
+        """As `View.lookup`, of one generation, whole, whatever `refresh` does meanwhile."""
+        while True:
+            turns = self._turns
+            vectors = super().lookup(ids, **options)
+            if turns == self._turns or isinstance(ids, Batch):
+                return vectors
+
+    def ids(self) -> Any:
+        """As `View.ids`; the files of the ids are compared with their checksums first."""
+        if self._guard is not None:
+            self._guard.listed()
+        return super().ids()
+
+    def vectors(self) -> np.ndarray:
+        """As `View.vectors`; the file of the weights is compared with its checksums first."""
+        if self._guard is not None:
+            self._guard.read_whole()
+        return super().vectors()
+
+    def _found(self, keys: np.ndarray, rows: np.ndarray) -> None:
+        if self._guard is not None and not self._guard.done:
+            self._guard.found(self._index, keys, rows)

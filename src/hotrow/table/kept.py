@@ -1,0 +1,317 @@
+"""A table as values and as files: its state and back, saving beside training, and changes taken from a file.
+
+Read `view.py` first, for the way in. What is saved is cut out in `cut.py`, what has changed is told by `changes.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from weakref import WeakSet
+
+import numpy as np
+
+from hotrow.errors import ArgumentError, LockedError
+from hotrow.table import initializers, optimizers
+from hotrow.table.batch import Marked, Pending
+from hotrow.table.changes import Changes
+from hotrow.table.cut import Cut
+from hotrow.table.optimizers import Optimizer
+from hotrow.table.own import Own
+from hotrow.table.rows import Rows
+from hotrow.table.state import State
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from hotrow.store.writing import Writer
+
+log = logging.getLogger("hotrow")
+Progress = Callable[[int, int, dict[str, Any]], object]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Where a table was saved, or loaded from: the generation, and the checksum of its manifest."""
+
+    path: Path
+    generation: int
+    sha256: str
+
+
+class Kept(Own):
+    """The part of a `Table` that is about keeping it."""
+
+    optimizer: Optimizer
+
+    def _begin(self, rows: Rows, steps: int) -> None:
+        self._rows = rows
+        self._steps = steps
+        self._live: WeakSet[Marked] = WeakSet()
+        self.pending: Pending | None = None
+        self._cut: Cut | None = None
+        self._changes: Changes | None = None
+        self._saved: Saved | None = None
+
+    # --- values ------------------------------------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """The table as plain values. The arrays may be views of live rows: copy what must outlive the next update."""
+        self.settle()
+        return self._state()
+
+    def _state(self) -> State:
+        keys, rows = self._index.keys(), self._index.rows()
+        matrix = self._rows.take(rows) if self._index.has_holes else self._rows.matrix(len(rows))
+        slots = {name: matrix[:, columns] for name, columns in self.optimizer.slot_columns(self.dim).items()}
+        strings = self._strings.take(rows) if self.kind == "string" else None
+        return State(self._config(), keys, matrix[:, : self.dim], self._index.cells(keys), slots, strings)
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "dim": self.dim,
+            "ids": self.kind,
+            "seed": self.seed,
+            "steps": self._steps,
+            "aliases": len(self._strings.aliases.key_of),
+            "optimizer": optimizers.to_config(self.optimizer),
+            "initializer": initializers.to_config(self.initializer),
+        }
+
+    @classmethod
+    def from_state(cls, state: State, *, path: str | PathLike[str] | None = None) -> Self:
+        """A table equal to the one whose state this is; the arrays are copied. path: as of `Table`."""
+        table = cls.__new__(cls)
+        table._read_config(state.config)
+        table.optimizer = optimizers.from_config(state.config["optimizer"])
+        state.check_rows(table.dim, table.optimizer.slot_widths(table.dim))
+        table._open_ids(state, writable=True)
+        rows = Rows(table.dim, table.optimizer.first_slots(table.dim), path=path)
+        slots = [(columns, state.slots[name]) for name, columns in table.optimizer.slot_columns(table.dim).items()]
+        rows.fill(len(state.keys), [(slice(table.dim), state.weights), *slots])
+        table._begin(rows, state.config["steps"])
+        return table
+
+    def restore(self, state: State) -> None:
+        """Become the table whose state this is, in place: whoever holds this table goes on with it.
+
+        Steps that are owed are dropped, and each Batch found before treats all its ids as unknown. A save that is under
+        way ends as it began. Raises ArgumentError, with nothing changed, for a state of another dim.
+        """
+        if state.config["dim"] != self.dim:
+            raise ArgumentError(f"this table has vectors of {self.dim} floats, the state {state.config['dim']}")
+        other = type(self).from_state(state, path=self._rows.path)
+        with self.lock.writing():
+            for batch in self._live:
+                batch.mark(np.arange(self._index.n_rows, dtype=np.int32))
+            lock, live, pending = self.lock, self._live, self.pending
+            if pending is not None:
+                pending.drop()
+            self.__dict__.update(other.__dict__)
+            self.lock, self._live, self.pending = lock, live, pending
+
+    # --- changes -----------------------------------------------------------------------------------------------------
+
+    def _before_change(self, rows: np.ndarray) -> None:
+        """These (int32 (n,), −1 for none) are about to change; the caller holds the write lock."""
+        if self._cut is not None:
+            self._cut.keep(rows)
+        if self._changes is not None:
+            self._changes.mark(rows, self._index.n_rows)
+
+    def _slots(self) -> dict[str, slice]:
+        return self.optimizer.slot_columns(self.dim)
+
+    def apply(self, change: State) -> None:
+        """Become what the table was that a change (see `State.gone`) was saved of; nothing is noted as changed.
+
+        ArgumentError, with nothing changed, for the change of a table of another dim, seed, kind or optimizer.
+        """
+        self.take(change)
+        with self.lock.writing():
+            self.optimizer = optimizers.from_config(change.config["optimizer"])
+            self._rows.first_slots = self.optimizer.first_slots(self.dim)
+            self._steps = change.config["steps"]
+
+    # --- files -------------------------------------------------------------------------------------------------------
+
+    @property
+    def saved(self) -> Saved | None:
+        """What a delta would be a change to: where this table was saved or loaded from last. None if nowhere."""
+        return self._saved
+
+    def follow_from(self, saved: Saved) -> None:
+        """It is just as `saved` says: what changes from now on is noted for a delta."""
+        self._saved, self._changes = saved, Changes()
+
+    @overload
+    def save(self, path: str | PathLike[str], *, keep: int = 2, progress: Progress | None = None) -> int: ...
+    @overload
+    def save(
+        self, path: str | PathLike[str], *, keep: int = 2, progress: Progress | None = None, wait: Literal[False]
+    ) -> Future[int]: ...
+    @overload
+    def save(
+        self, path: str | PathLike[str], *, keep: int = 2, progress: Progress | None = None, wait: bool = True
+    ) -> int | Future[int]: ...
+
+    def save(
+        self, path: str | PathLike[str], *, keep: int = 2, progress: Progress | None = None, wait: bool = True
+    ) -> int | Future[int]:
+        """Write the table as it is now to a folder, as a new generation; return its number.
+
+        keep      generations to keep: older ones go when the new one is whole
+        progress  callable(bytes done, bytes in all, facts), called by the thread that writes
+        wait      False: return a Future of the number at once; a thread writes, and training goes on
+
+        Lookups and updates by other threads go on meanwhile; what is written is the table of one step. An interrupted
+        save leaves the generations before whole; `hotrow.load(path)` opens the newest. docs/durability.md says what is
+        promised. Raises LockedError if somebody is saving there, or this table to anywhere, and OSError with the path.
+
+        >>> import hotrow
+        >>> table = hotrow.Table(4)
+        >>> table.save("items")
+        1
+        >>> _ = table.lookup(["lantern"], grow=True)
+        >>> saving = table.save("items", wait=False)
+        >>> saving.result()
+        2
+        """
+        return self._save(path, keep, progress, wait)
+
+    @overload
+    def save_delta(self, path: str | PathLike[str] | None = None, *, progress: Progress | None = None) -> int: ...
+    @overload
+    def save_delta(
+        self, path: str | PathLike[str] | None = None, *, progress: Progress | None = None, wait: Literal[False]
+    ) -> Future[int]: ...
+    @overload
+    def save_delta(
+        self, path: str | PathLike[str] | None = None, *, progress: Progress | None = None, wait: bool = True
+    ) -> int | Future[int]: ...
+
+    def save_delta(
+        self, path: str | PathLike[str] | None = None, *, progress: Progress | None = None, wait: bool = True
+    ) -> int | Future[int]:
+        """Write what has changed since this table was saved or loaded, as a new generation; return its number.
+
+        Rows that have changed or are new, and which ids were forgotten. `hotrow.load` reads the whole one and the chain
+        of changes to it, and `hotrow compact` makes one whole generation of them. progress, wait: as of `save`.
+
+        Raises ArgumentError if this table was never saved there, or has another optimizer since, and LockedError if
+        somebody else has saved there meanwhile.
+
+        >>> import hotrow
+        >>> table = hotrow.Table(4)
+        >>> table.save("words")
+        1
+        >>> _ = table.lookup(["lantern"], grow=True)
+        >>> table.save_delta()
+        2
+        >>> len(hotrow.load("words"))
+        1
+        """
+        saved, where = self._saved, "its folder" if path is None else repr(str(path))
+        if saved is None or (path is not None and Path(path).absolute() != saved.path):
+            raise ArgumentError(
+                f"a delta is a change to what was saved, and this table wasn't saved to or loaded from {where}"
+                f"{'' if saved is None else f', but {saved.path}'}; expected table.save({where}) first, and again "
+                "after restore() or another optimizer"
+            )
+        return self._save(saved.path, 1, progress, wait, saved)
+
+    def _save(
+        self,
+        path: str | PathLike[str],
+        keep: int,
+        progress: Progress | None,
+        wait: bool,
+        since: Saved | None = None,
+    ) -> int | Future[int]:
+        from hotrow.store.writing import Writer  # the one call against the flow: a table saves itself
+
+        return self.write_to(Writer(path, keep=keep, parent=since and since.sha256), progress, wait=wait, since=since)
+
+    def write_to(
+        self, writer: Writer, progress: Progress | None = None, *, wait: bool = True, since: Saved | None = None
+    ) -> int | Future[int]:
+        """Save by a writer, which is closed: all of the table, or what has changed since it was saved."""
+        try:
+            self.settle()
+            cut = self._begin_cut(since)
+        except BaseException:
+            writer.close()
+            raise
+        if wait:
+            return self._write(writer, cut, progress)
+        done: Future[int] = Future()
+        done.set_running_or_notify_cancel()
+        Thread(target=self._write_soon, args=(done, writer, cut, progress), name="hotrow-save").start()
+        return done
+
+    def _begin_cut(self, since: Saved | None) -> _Cutting:
+        Cut.warm_up()
+        every = None if since else np.ones(self._index.n_rows + (self._index.n_rows >> 6) + 1024, np.uint8)
+        with self.lock.writing():
+            if self._cut is not None:
+                raise LockedError("this table is being saved: wait for the result() of table.save(…, wait=False)")
+            before, n = self._changes, self._index.n_rows
+            if since is not None and (before is None or self._saved is not since):
+                raise LockedError(f"this table was saved or restored meanwhile; {since.path} isn't its parent any more")
+            if every is not None:
+                wanted = every[:n] if n <= len(every) else np.ones(n, np.uint8)
+                wanted[self._index.free_rows()] = 0
+                count, gone = len(self._index), None
+            else:
+                assert before is not None
+                wanted, count, gone = before.marks(n), before.n, before.gone()
+            slots = self.optimizer.slot_columns(self.dim)
+            strings = self._strings if self.kind == "string" else None
+            self._cut = Cut(self.lock, self._index, self._rows, strings, self._config(), slots, wanted, count, gone)
+            self._changes = Changes()
+            return _Cutting(self._cut, before, self._changes)
+
+    def _write(self, writer: Writer, cutting: _Cutting, progress: Progress | None) -> int:
+        saved: Saved | None = None
+        try:
+            number, sha256 = writer.write(cutting.cut, progress)
+            saved = Saved(writer.root, number, sha256)
+            return number
+        finally:
+            with self.lock.writing():
+                self._end_cut(cutting, saved)
+            writer.close()
+
+    def _end_cut(self, cutting: _Cutting, saved: Saved | None) -> None:
+        cutting.cut.close()
+        if self._cut is cutting.cut:
+            self._cut = None
+        if self._changes is not cutting.after:  # restored meanwhile: what it was saved as isn't what it is
+            return
+        if saved is not None:
+            self._saved = saved
+        elif cutting.before is None:
+            self._changes = None
+        else:
+            cutting.after.absorb(cutting.before, self._index.n_rows, self._index.free_rows())
+
+    def _write_soon(self, done: Future[int], writer: Writer, cutting: _Cutting, progress: Progress | None) -> None:
+        try:
+            done.set_result(self._write(writer, cutting, progress))
+        except BaseException as error:  # noqa: BLE001 — whoever asks for the result is told
+            log.warning("%s: this save failed, and what was there before is as it was: %s", writer.root, error)
+            done.set_exception(error)
+
+
+@dataclass(frozen=True)
+class _Cutting:
+    """A cut, and what had changed before it and has since."""
+
+    cut: Cut
+    before: Changes | None
+    after: Changes
