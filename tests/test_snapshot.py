@@ -31,12 +31,12 @@ from test_format import PAGE, block
 import hotrow.store
 from hotrow.errors import ArgumentError, CorruptError, DataError, HotrowError, LockedError
 from hotrow.store import manifest as manifests
-from hotrow.store import snapshot, writing
+from hotrow.store import snapshot
 from hotrow.store.checks import cells_problem
 from hotrow.store.files import PIECE
 from hotrow.store.format import write_arrays
 from hotrow.store.lock import lock
-from hotrow.store.snapshot import generations, open_mapped, read, verify
+from hotrow.store.snapshot import generations, read, verify
 from hotrow.store.writing import save
 from hotrow.table.index import cells_of
 from hotrow.table.state import State
@@ -68,6 +68,10 @@ def same(a: State, b: State, *, slots: bool = True) -> bool:
         arrays += [(name, a.slots[name], b.slots[name]) for name in a.slots]
     strings = a.strings is b.strings is None or (a.strings is not None and a.strings.equals(b.strings))
     return a.config == b.config and strings and all(x.dtype == y.dtype and np.array_equal(x, y) for _, x, y in arrays)
+
+
+def open_mapped(path, generation=None) -> State:
+    return snapshot.use(path, generation, lambda chain: snapshot.map_generation(chain.folders[-1]))
 
 
 def newest(path: Path) -> Path:

@@ -67,7 +67,7 @@ def test_a_batch_is_that_of_the_list_of_the_strings(holder, texts, known):
         ]
     assert table.ids().to_pylist() == list(rows)
     assert (table.lookup(held) == table.lookup(texts)).all()
-    assert table.forget(held) == len(order)
+    assert table.forget(held).removed == len(order)
     assert table.ids().to_pylist() == [text for text in rows if text not in order]
 
 

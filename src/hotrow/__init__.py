@@ -24,7 +24,7 @@ from hotrow.errors import (
 )
 from hotrow.kernels.threads import set_threads
 from hotrow.ops import embedding_lookup, one_hot
-from hotrow.store import load, view
+from hotrow.store import compact, load, view
 from hotrow.table.batch import Batch
 from hotrow.table.initializers import Constant, Normal, TruncatedNormal, Uniform, Zeros
 from hotrow.table.optimizers import (
@@ -40,7 +40,7 @@ from hotrow.table.optimizers import (
     RMSprop,
     RowwiseAdagrad,
 )
-from hotrow.table.table import Table
+from hotrow.table.table import Receipt, Table
 from hotrow.table.view import View
 
 if TYPE_CHECKING:
@@ -81,6 +81,8 @@ __all__ = [  # noqa: RUF022 — in the order data flows
     "load",
     "view",
     "View",
+    "compact",
+    "Receipt",
     # models on the table
     "models",
     # the one thread pool

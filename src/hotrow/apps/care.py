@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hotrow.apps.console import Output, printable
 from hotrow.errors import DataError
 from hotrow.models import classifier_files
+
+if TYPE_CHECKING:
+    from hotrow.store.manifest import Manifest
+    from hotrow.store.snapshot import Chain
 
 REPORT = "report.json"
 
@@ -125,25 +129,30 @@ def show_metrics(output: Output, report: dict[str, Any]) -> None:
 
 
 def _table_facts(path: Path) -> dict[str, Any]:
-    from hotrow.store import snapshot
+    from hotrow.store import snapshot, view
 
-    numbers = snapshot.generations(path)
-    state = snapshot.open_mapped(path)
-    size = sum(file.stat().st_size for file in path.glob(f"*{numbers[-1]:06d}/*"))
-    config = state.config
+    table, chain, manifest = view(path), *snapshot.use(path, None, _chain_and_manifest)
     return {
-        "rows": len(state.keys),
-        "dim": config["dim"],
-        "ids": config["ids"],
-        "optimizer": config["optimizer"]["name"],
-        "steps": config["steps"],
-        "bytes": size,
-        "generations": numbers,
+        "rows": len(table),
+        "dim": table.dim,
+        "ids": table.kind,
+        "optimizer": manifest.config["optimizer"]["name"],
+        "steps": manifest.config["steps"],
+        "bytes": sum(file.stat().st_size for folder in chain.folders for file in folder.iterdir()),
+        "generations": snapshot.generations(path),
+        "deltas": snapshot.deltas(path),
     }
 
 
+def _chain_and_manifest(chain: Chain) -> tuple[Chain, Manifest]:
+    from hotrow.store.manifest import read_manifest
+
+    return chain, read_manifest(chain.folders[-1])
+
+
 def _shown(facts: dict[str, Any]) -> list[str]:
-    generations = ", ".join(map(str, facts["generations"]))
+    deltas = facts["deltas"]
+    generations = ", ".join(f"{number}{' (delta)' if number in deltas else ''}" for number in facts["generations"])
     counts = f"{facts['rows']:,}", str(facts["dim"]), str(facts["ids"]), facts["optimizer"], f"{facts['steps']:,}"
     return [*counts, f"{facts['bytes']:,}", generations]
 

@@ -171,6 +171,31 @@ def _add_care(commands: Any, common: argparse.ArgumentParser) -> None:
         command = commands.add_parser(name, parents=[common], help=text)
         command.add_argument("model", metavar="MODEL", help="a model's folder, or that of a saved table")
         command.set_defaults(run=_lazily("hotrow.apps.care", name))
+    command = commands.add_parser(
+        "compact", parents=[common], help="make one snapshot of a saved table and the deltas after it"
+    )
+    command.add_argument("model", metavar="MODEL", help="a model's folder, or that of a saved table")
+    command.add_argument("--keep", type=_positive, default=2, metavar="N", help="snapshots that stay (default: 2)")
+    command.set_defaults(run=_lazily("hotrow.apps.forget", "compact"))
+    _add_forget(commands, common)
+
+
+def _add_forget(commands: Any, common: argparse.ArgumentParser) -> None:
+    command = commands.add_parser(
+        "forget",
+        parents=[common],
+        help="take ids out of a model or a saved table, and say what was removed from where",
+        description="Take ids out: their vectors, what the optimizer keeps for them, their strings, and the pairs they "
+        "are in. With --rewrite out of everything that is kept, so that no byte of them is left in its files.",
+        epilog="examples: hotrow forget model/ ann --rewrite --receipt ann.json; hotrow forget items/ 17 23",
+    )
+    command.add_argument("model", metavar="MODEL", help="a model's folder, or that of a saved table")
+    command.add_argument("id", metavar="ID", nargs="+")
+    command.add_argument("--side", default="user", choices=["item", "user"], help="what they are (default: user)")
+    command.add_argument("--column", metavar="COLUMN", help="of a classifier")
+    command.add_argument("--rewrite", action="store_true", help="rewrite older generations, too")
+    command.add_argument("--receipt", metavar="FILE", help="write what was removed as JSON; it names the ids")
+    command.set_defaults(run=_lazily("hotrow.apps.forget", "forget"))
 
 
 def _add_explain(commands: Any, common: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ from hotrow.models.starting import start_items, start_users
 from hotrow.models.training import Pairs, Plan, Progress, Side, Trainer
 from hotrow.table.initializers import Uniform
 from hotrow.table.optimizers import Adam
-from hotrow.table.table import Table
+from hotrow.table.table import Receipt, Table
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -247,6 +247,27 @@ class Retrieval:
         from hotrow.models import saving
 
         return saving.load(cls, Path(path))
+
+    def forget(self, ids: Any, *, side: str = "user") -> Receipt:
+        """Take users, or with side="item" items, out: their vectors, their ids and the known pairs they are in.
+
+        An id that no fit has seen is no error. The rows of the others move together, so a Batch found before treats its
+        ids as unknown. `save` writes what is left; `hotrow forget … --rewrite` removes what was saved before, too.
+        """
+        if side not in {"item", "user"}:
+            raise ArgumentError(f"side must be 'item' or 'user'; got {side!r}")
+        table = self.users if side == "user" else self.items
+        _check_whole(table)
+        batch = table.find(ids)
+        stays = np.ones(len(table), bool)
+        stays[batch.distinct[batch.distinct >= 0]] = False
+        receipt = table.forget(ids)
+        table.restore(table.state())  # rows end to end again, for a model goes by row
+        users, items = split(self._pairs)
+        kept, number = stays[users if side == "user" else items], np.cumsum(stays) - 1
+        users, items = (number[users], items) if side == "user" else (users, number[items])
+        self.remember(join(users[kept], items[kept]))
+        return receipt
 
     def pairs_in_order(self) -> np.ndarray:
         """The known pairs as uint64, user << 32 | item, ascending, numbered as `users.ids()` and `items.ids()` are."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from hotrow.errors import CorruptError, DataError
 from hotrow.store.files import reading, sync_folder
 from hotrow.store.manifest import NAME as MANIFEST
-from hotrow.store.manifest import read_manifest
+from hotrow.store.manifest import read_manifest, role_of
 
 log = logging.getLogger("hotrow")
 _PATTERN = re.compile(r"generation-(\d{6,18})", re.ASCII)
@@ -67,12 +67,12 @@ def chain(root: Path, number: int) -> list[int]:
 def outdated(root: Path, keep: int) -> list[Path]:
     """The generations that go when `keep` whole ones stay, with all changes after the oldest of these, oldest first."""
     found = whole(root)
-    snapshots = [number for number in found if _is_snapshot(folder_of(root, number))]
+    snapshots = [number for number in found if is_snapshot(folder_of(root, number))]
     first = snapshots[-keep:][:1]
     return [folder_of(root, number) for number in found if first and number < first[0]]
 
 
-def _is_snapshot(folder: Path) -> bool:
+def is_snapshot(folder: Path) -> bool:
     """Whether it is a whole table, and not a change to one: as far as can be read."""
     try:
         return read_manifest(folder).parent is None
@@ -130,6 +130,19 @@ def remove(folder: Path) -> None:
         os.unlink(folder / MANIFEST)
         sync_folder(folder)
     shutil.rmtree(folder)
+
+
+def remove_strangers(folder: Path) -> None:
+    """Remove what is called like a file of a generation and isn't listed in its manifest: left by a rewriting."""
+    try:
+        listed = {part.name for part in read_manifest(folder).parts.values()}
+        strangers = [name for name in os.listdir(folder) if role_of(name) and name not in listed]
+    except (CorruptError, DataError, OSError):  # damaged: nothing of it goes
+        return
+    for name in strangers:
+        os.unlink(folder / name)
+    if strangers:
+        sync_folder(folder)
 
 
 def remove_all(folders: list[Path]) -> None:

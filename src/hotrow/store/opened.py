@@ -108,7 +108,7 @@ class SnapshotView(Own):
         if self._guard is not None or len(chain.folders) == 1:
             return None
         for at, folder in enumerate(chain.folders):
-            if self._saved.sha256 in read_manifest(folder).names():
+            if self._saved.sha256 == read_manifest(folder).sha256:
                 return Chain(chain.folders[at + 1 :], chain.saved)
         return None
 

@@ -112,17 +112,12 @@ def read(path: StrPath, generation: int | None = None, *, progress: Progress | N
     return use(path, generation, one)
 
 
-def open_mapped(path: StrPath, generation: int | None = None) -> State:
-    """The newest generation at `path`, or the one asked for, as read-only memory maps without slots.
+def map_generation(folder: Path, *, slots: bool = False) -> State:
+    """One generation as read-only memory maps, without slots if they aren't asked for.
 
     Opens in the same time whatever the number of rows: sizes, headers and the manifest's checksum are checked,
-    contents are not (`verify` does it). Later saves don't disturb it: files are removed, never changed.
+    contents are not. Later saves don't disturb it: files are removed, never changed.
     """
-    return use(path, generation, lambda chain: map_generation(chain.folders[-1]))
-
-
-def map_generation(folder: Path, *, slots: bool = False) -> State:
-    """One generation as read-only memory maps, its contents not checked."""
     manifest = read_manifest(folder)
     read = _Reading(folder, manifest, Meter(None, 0, 0), mapped=True)
     return _assemble(read, manifest.slots() if slots else [])
@@ -213,6 +208,11 @@ def generations(path: StrPath) -> list[int]:
     if not root.is_dir():
         folders.choose(root, None)
     return folders.whole(root)
+
+
+def deltas(path: StrPath) -> list[int]:
+    """Numbers of those of them that are deltas, as far as they can be read."""
+    return [number for number in generations(path) if not folders.is_snapshot(folders.folder_of(Path(path), number))]
 
 
 def verify(path: StrPath, generation: int | None = None, *, progress: Progress | None = None) -> list[str]:

@@ -103,10 +103,15 @@ class Still:
         return self.state.gone
 
     def pieces(self) -> Iterator[list[np.ndarray]]:
-        arrays = [self.state.weights, *self.state.slots.values()]
+        return (arrays for _, arrays in self.pieces_of(self.state))
+
+    @staticmethod
+    def pieces_of(state: State) -> Iterator[tuple[int, list[np.ndarray]]]:
+        """The rows of a state, some at a time, copied, and where they begin."""
+        arrays = [state.weights, *state.slots.values()]
         step = max(1, _PIECE // sum(array.shape[1] for array in arrays))
-        for start in range(0, self.n, step):
-            yield [np.array(array[start : start + step]) for array in arrays]
+        for start in range(0, len(state.keys), step):
+            yield start, [np.array(array[start : start + step]) for array in arrays]
 
     def keys(self) -> Iterator[np.ndarray]:
         yield self.state.keys
@@ -149,9 +154,7 @@ class Writer:
     LockedError if somebody else has that right, or has saved after the parent.
     """
 
-    def __init__(
-        self, path: StrPath, *, keep: int = 2, parent: str | None = None, compact: bool = False
-    ) -> None:
+    def __init__(self, path: StrPath, *, keep: int = 2, parent: str | None = None, compact: bool = False) -> None:
         if type(keep) is not int or keep < 1:
             raise ArgumentError(
                 f"keep = {keep!r}: expected how many generations to keep, at least 1: save(path, keep=2)"
@@ -187,7 +190,9 @@ class Writer:
         """Write it; return its number and the checksum of its manifest. OSError, and nothing is left, if that fails."""
         folder = folders.folder_of(self.root, self._number)
         try:
-            parts = _write(folder, source, Meter(progress, _bytes(source), self._number))
+            os.mkdir(folder)
+            parts = write_parts(folder, source, Meter(progress, _bytes(source), self._number))
+            sync_folder(folder)
             manifest = Manifest(source.n, source.config, parts, self._parent, self._stands_for)
             write_durably(folder / MANIFEST, text := encode(manifest))
             sync_folder(self.root)
@@ -204,42 +209,47 @@ class Writer:
 
 
 def _remove_leftovers(root: Path) -> None:
-    """Clear away saves that never ended."""
-    left = sorted(set(folders.begun(root)) - set(folders.whole(root)))
+    """Clear away saves that never ended, and files of generations from which ids were taken out."""
+    there = folders.whole(root)
+    left = sorted(set(folders.begun(root)) - set(there))
     folders.remove_all([folders.folder_of(root, number) for number in left])
+    for number in there:
+        folders.remove_strangers(folders.folder_of(root, number))
 
 
-def _write(folder: Path, source: Source, meter: Meter) -> dict[str, Part]:
-    """All parts, durable, before there is a manifest."""
-    os.mkdir(folder)
-    parts = _write_rows(folder, source, meter)
-    parts.append(_write_keys(folder / KEYS, source, meter.at(KEYS)))
+def write_parts(folder: Path, source: Source, meter: Meter, *, prefix: str = "") -> dict[str, Part]:
+    """Write all files but the manifest, their names after `prefix`; on return the disk has their contents."""
+
+    def path(role: str) -> Path:
+        return folder / (prefix + role)
+
+    parts = _write_rows(path, source, meter)
+    parts[KEYS] = _write_keys(path(KEYS), source, meter.at(KEYS))
     if source.gone is None:
-        cells = cells_of(map_arrays(folder / KEYS, {"keys": ("U64", (source.n,))})["keys"])
-        parts.append(write_arrays(folder / INDEX, {"cells": cells}, meter.at(INDEX)))
+        cells = cells_of(map_arrays(path(KEYS), {"keys": ("U64", (source.n,))})["keys"])
+        parts[INDEX] = write_arrays(path(INDEX), {"cells": cells}, meter.at(INDEX))
         del cells
     else:
-        parts.append(write_arrays(folder / GONE, {"gone": source.gone}, meter.at(GONE)))
+        parts[GONE] = write_arrays(path(GONE), {"gone": source.gone}, meter.at(GONE))
     strings = source.strings()
     if strings is not None:
-        parts.append(write_strings(folder / STRINGS, strings, meter.at(STRINGS)))
-    sync_folder(folder)
-    return {part.name: part for part in parts}
+        parts[STRINGS] = write_strings(path(STRINGS), strings, meter.at(STRINGS))
+    return parts
 
 
-def _write_rows(folder: Path, source: Source, meter: Meter) -> list[Part]:
+def _write_rows(path: Callable[[str], Path], source: Source, meter: Meter) -> dict[str, Part]:
     """Weights and slots, each in a file of its own, side by side. Apart, so that a view maps no slots."""
     files = {WEIGHTS: ("weights", source.config["dim"])}
     files |= {slot_file(name): (name, width) for name, width in source.slots.items()}
     with ExitStack() as stack:
         outputs = [
-            stack.enter_context(ArrayOutput(folder / file, name, "F32", (source.n, width), meter.at(file)))
+            stack.enter_context(ArrayOutput(path(file), name, "F32", (source.n, width), meter.at(file)))
             for file, (name, width) in files.items()
         ]
         for blocks in source.pieces():
             for output, block in zip(outputs, blocks, strict=True):
                 output.write(block)
-        return [output.finish() for output in outputs]
+        return {file: output.finish() for file, output in zip(files, outputs, strict=True)}
 
 
 def _write_keys(path: Path, source: Source, advance: Advance) -> Part:

@@ -11,6 +11,7 @@ from hotrow.kernels import lines, probing, readonly, threads
 from hotrow.table.memory import Growable
 
 MOST_ROWS = 2**31 - 2
+BYTES_OF_A_CELL = 12  # a key, and the number of a row
 _FEWEST = 8  # buckets
 _MOST_A_BUCKET = 4  # on average, of its five cells
 _GRAIN = 8192  # keys that are worth a thread

@@ -10,7 +10,7 @@ raw ids ──ids──▶ keys ──index──▶ rows ──pooling──▶
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from hotrow.kernels import readonly, threads
 from hotrow.table import ids as ids_
 from hotrow.table import optimizers
 from hotrow.table.batch import Bags, Batch, Marked, to_bags, to_floats
-from hotrow.table.index import Index
+from hotrow.table.index import BYTES_OF_A_CELL, Index
 from hotrow.table.initializers import Initializer, Uniform
 from hotrow.table.kept import Kept
 from hotrow.table.locks import ReadersWriter
@@ -34,6 +34,20 @@ if TYPE_CHECKING:
     from os import PathLike
 
 KINDS = ("int64", "uint64", "string")
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What `Table.forget` took out.
+
+    asked    distinct ids that were given
+    removed  those of them that had a row
+    bytes    overwritten, of each part: {"weights": …, "slots": …, "index": …, "strings": …}
+    """
+
+    asked: int
+    removed: int
+    bytes: dict[str, int]
 
 
 class Table(Kept):
@@ -279,10 +293,19 @@ class Table(Kept):
             self._before_change(rows)
             matrix[rows, : self.dim] = function(matrix[rows, : self.dim])
 
-    def forget(self, ids: Any) -> int:
-        """Take ids out: weights, slots and strings are overwritten, the rows given to later ids. Returns how many.
+    def forget(self, ids: Any) -> Receipt:
+        """Take ids out: weights, slots and strings are overwritten, the rows given to later ids.
 
-        An id that has no row is no error. A Batch that holds a forgotten row treats its id as unknown from now on.
+        An id that has no row is no error. A Batch that holds a forgotten row treats its id as unknown from now on. What
+        was saved before still has them: the next `save` or `save_delta` hasn't, and `hotrow forget … --rewrite` takes
+        them out of all that is kept.
+
+        >>> import hotrow
+        >>> table = hotrow.Table(4)
+        >>> _ = table.lookup(["ann", "bob"], grow=True)
+        >>> receipt = table.forget(["ann", "who"])
+        >>> receipt.asked, receipt.removed, receipt.bytes["weights"]
+        (2, 1, 16)
         """
         self.settle()
         keys = ids_.to_keys(ids, self.kind)
@@ -290,6 +313,7 @@ class Table(Kept):
             found = self._locate(keys, grow=False)
             here = found.rows >= 0
             rows = found.rows[here]
+            receipt = Receipt(len(here), len(rows), self._sizes(rows))
             if self._cut is not None:
                 self._cut.keep(rows)
             if self._changes is not None:
@@ -297,7 +321,15 @@ class Table(Kept):
             self._erase(found.index_keys[here], rows)
             for batch in self._live:
                 batch.mark(rows)
-        return len(rows)
+        return receipt
+
+    def _sizes(self, rows: np.ndarray) -> dict[str, int]:
+        """Bytes that rows take, of each part."""
+        sizes = {"weights": 4 * self.dim * len(rows), "slots": 4 * (self._rows.stride - self.dim) * len(rows)}
+        sizes["index"] = BYTES_OF_A_CELL * len(rows)
+        if self.kind == "string":
+            sizes["strings"] = int(self._strings.at(rows).offsets()[-1])
+        return sizes
 
     def stats(self) -> dict[str, Any]:
         """What the table holds: rows, bytes of each part, bytes a row, steps, how full the index is."""

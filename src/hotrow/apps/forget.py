@@ -1,0 +1,135 @@
+"""`hotrow forget` and `hotrow compact`: what is kept of a model or a saved table is rewritten."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hotrow.apps.care import tables_of
+from hotrow.apps.console import Output, printable
+from hotrow.apps.questions import as_id, open_model
+from hotrow.errors import DataError
+from hotrow.models import classifier_files
+from hotrow.store import compact as compact_table
+from hotrow.store import generations as folders
+from hotrow.store import load, view
+
+
+def compact(options: argparse.Namespace, output: Output) -> None:
+    """Make a snapshot of each table's newest generation, if that is a delta."""
+    made: dict[str, int] = {}
+    with output.bar("writing", lambda facts: str(facts.get("file", ""))) as progress:
+        for name, path in tables_of(Path(options.model)).items():
+            made[name] = compact_table(path, keep=options.keep, progress=progress)
+    output.result({"generations": made})
+    if not output.as_json:
+        for name, number in made.items():
+            output.say(f"{name}: generation {number} is a snapshot")
+
+
+def forget(options: argparse.Namespace, output: Output) -> None:
+    """Take ids out, and say what was removed from where."""
+    folder = Path(options.model)
+    if classifier_files.is_classifier(folder):
+        removed = _forget_in_classifier(folder, options)
+    elif (folder / "model.json").is_file():
+        removed = _forget_in_model(folder, options)
+    else:
+        removed = _forget_in_table(tables_of(folder)["table"], options, output)
+    receipt: dict[str, Any] = {
+        "model": str(folder),
+        "ids": options.id,
+        "rewritten": bool(options.rewrite),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "removed": removed,
+    }
+    if options.receipt:
+        Path(options.receipt).write_text(json.dumps(receipt, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    output.result(receipt)
+    if not output.as_json:
+        _show(output, folder, removed, rewritten=options.rewrite)
+
+
+def _show(output: Output, folder: Path, removed: list[dict[str, Any]], *, rewritten: bool) -> None:
+    if not removed:
+        output.say(f"{folder} has none of these ids; nothing was changed")
+        return
+    columns = ["removed from", "rows", "bytes"]
+    output.table("", columns, [[printable(one["from"]), str(one["rows"]), f"{one['bytes']:,}"] for one in removed])
+    if rewritten:
+        output.say("nothing that is kept has them any more; a process that has this open keeps them until it ends")
+    else:
+        output.say("generations before this one still have them: hotrow forget … --rewrite takes them out there, too")
+
+
+def _forget_in_table(path: Path, options: argparse.Namespace, output: Output) -> list[dict[str, Any]]:
+    from hotrow.store import forgetting
+
+    ids = [as_id(text, view(path)) for text in options.id]
+    if options.rewrite:
+        with output.bar("rewriting", lambda facts: str(facts.get("file", ""))) as progress:
+            found = forgetting.forget(path, ids, progress=progress)
+        return [
+            {"from": f"{folders.folder_of(path, one.generation).name}/{one.file}", "rows": one.rows, "bytes": one.bytes}
+            for one in found
+        ]
+    table = load(path)
+    receipt = table.forget(ids)
+    if not receipt.removed:
+        return []
+    table.save_delta()
+    return _parts("the table", receipt.removed, receipt.bytes)
+
+
+def _forget_in_model(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    model = open_model(folder)
+    table = model.users if options.side == "user" else model.items
+    pairs = len(model.pairs_in_order())
+    receipt = model.forget([as_id(text, table) for text in options.id], side=options.side)
+    if receipt.removed:
+        model.save(folder)
+    older = _remove_older(folder) if options.rewrite else []
+    if not receipt.removed:
+        return older
+    pairs -= len(model.pairs_in_order())
+    parts = _parts(f"{options.side}s", receipt.removed, receipt.bytes)
+    return [*parts, _part("known pairs", pairs, 8 * pairs), *older]
+
+
+def _remove_older(folder: Path) -> list[dict[str, Any]]:
+    """What the model doesn't name any more goes, all of it: it may have what was forgotten."""
+    removed: list[dict[str, Any]] = []
+    for name, path in tables_of(folder).items():
+        for old in [folders.folder_of(path, number) for number in folders.whole(path)[:-1]]:
+            size = sum(file.stat().st_size for file in old.iterdir())
+            rows = folders.read_manifest(old).rows
+            folders.remove(old)
+            removed.append(_part(f"{name}/{old.name}, all of it", rows, size))
+    return removed
+
+
+def _forget_in_classifier(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    from hotrow.apps.predict import open_classifier
+
+    if options.column is None:
+        raise DataError(
+            f"{folder} holds a classifier, which has a table for each column: hotrow forget … --column NAME"
+        )
+    model = open_classifier(folder)
+    table = model.table(options.column)
+    receipt = table.forget([as_id(text, table) for text in options.id])
+    if not receipt.removed:
+        return []
+    model.save(folder)
+    return _parts(options.column, receipt.removed, receipt.bytes)
+
+
+def _parts(name: str, rows: int, sizes: dict[str, int]) -> list[dict[str, Any]]:
+    return [_part(f"{name}: {part}", rows, size) for part, size in sizes.items()]
+
+
+def _part(where: str, rows: int, size: int) -> dict[str, Any]:
+    return {"from": where, "rows": rows, "bytes": size}

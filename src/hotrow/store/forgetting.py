@@ -1,0 +1,173 @@
+"""Ids are taken out of generations that exist: files without them are written beside, then a manifest that lists these.
+
+Until the manifest is replaced, the generation is as it was; afterwards the old files are removed. Generations go from
+the oldest to the newest, so a delta that says an id is forgotten says so for as long as an older one still has it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hotrow.errors import CorruptError
+from hotrow.store import generations as folders
+from hotrow.store.checks import config_problem
+from hotrow.store.files import check_part, sync_folder, write_durably
+from hotrow.store.manifest import GONE, INDEX, KEYS, STRINGS, Manifest, encode, read_manifest
+from hotrow.store.manifest import NAME as MANIFEST
+from hotrow.store.snapshot import map_generation
+from hotrow.store.writing import Meter, Progress, Still, Writer, write_parts
+from hotrow.table.ids import to_keys
+from hotrow.table.index import BYTES_OF_A_CELL
+from hotrow.table.state import State
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What one file of one generation lost: `rows` of it, `bytes` in all."""
+
+    generation: int
+    file: str
+    rows: int
+    bytes: int
+
+
+def forget(path: str | os.PathLike[str], ids: Any, *, progress: Progress | None = None) -> list[Removed]:
+    """Take ids out of every generation at `path`, so that no byte of their vectors and strings is left in its files.
+
+    ids: of the table's kind, one or many. Returns what was removed from where, [] if no generation has any of them.
+    When it returns, the disk has it so. Interrupted, some generations have lost them and the others not: call it again.
+    Who has mapped a file keeps its bytes until it lets go (`view.refresh()`), and a table in memory keeps its rows:
+    call its own `forget`. Raises CorruptError for a damaged generation, before anything of that one has changed,
+    KindError for ids of another kind, and LockedError if somebody is saving there.
+
+    >>> import hotrow
+    >>> table = hotrow.Table(4)
+    >>> vector = table.lookup(["ann", "bob"], grow=True)
+    >>> table.save("people")
+    1
+    >>> [(found.generation, found.file, found.bytes) for found in forget("people", ["ann"])][:1]
+    [(1, 'weights.safetensors', 16)]
+    >>> "ann" in hotrow.load("people")
+    False
+    """
+    writer = Writer(path)
+    try:
+        found: list[Removed] = []
+        for number in folders.whole(writer.root):
+            folder = folders.folder_of(writer.root, number)
+            found += _forget_in(folder, number, ids, progress)
+        return found
+    finally:
+        writer.close()
+
+
+def _forget_in(folder: Path, number: int, ids: Any, progress: Progress | None) -> list[Removed]:
+    manifest = read_manifest(folder)
+    if problem := config_problem(manifest.config):
+        raise CorruptError(f"{folder / MANIFEST}: {problem}")
+    meter = Meter(progress, 2 * sum(part.size for part in manifest.parts.values()), number)
+    for part in manifest.parts.values():  # what is damaged isn't given a checksum that says it is right
+        for problem in check_part(folder / part.name, part, meter.at(part.name)):
+            raise CorruptError(problem)
+    state = map_generation(folder, slots=True)
+    stays, gone_stays = _which_stay(state, ids)
+    if stays.all() and (gone_stays is None or gone_stays.all()):
+        return []
+    config = state.config | {"aliases": _aliases(state, stays)}
+    stands_for = (*manifest.stands_for, manifest.sha256)
+    try:
+        parts = write_parts(folder, _Without(state, stays, gone_stays), meter, prefix=_next_prefix(manifest))
+        sync_folder(folder)
+        new = Manifest(int(stays.sum()), config, parts, manifest.parent, stands_for)
+        write_durably(folder / MANIFEST, encode(new))
+    finally:  # the old files, or, after an error, the new ones
+        folders.remove_strangers(folder)
+    return [removed for role in parts if (removed := _removed(number, role, state, stays, gone_stays)).rows]
+
+
+def _which_stay(state: State, ids: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Which rows, and which of the keys that are gone, aren't those of the ids: bool (n,), (m,)."""
+    keys = to_keys(ids, state.config["ids"])
+    stays = ~np.isin(state.keys, keys.keys)
+    if state.strings is not None:
+        import pyarrow.compute as pc
+
+        named = pc.is_in(state.strings, value_set=keys.texts)  # type: ignore[attr-defined]
+        stays = ~named.to_numpy(zero_copy_only=False)
+    gone = None if state.gone is None else ~np.isin(state.gone, np.concatenate([keys.keys, state.keys[~stays]]))
+    return stays, gone
+
+
+def _aliases(state: State, stays: np.ndarray) -> int:
+    """How many of the strings that stay go by another key than theirs."""
+    if state.strings is None or not state.config["aliases"]:
+        return int(state.config["aliases"])
+    other = to_keys(state.strings, "string").keys != state.keys
+    return int(state.config["aliases"]) - int((other & ~stays).sum())
+
+
+def _next_prefix(manifest: Manifest) -> str:
+    """What the new files are called, before what they are."""
+    return f"rewritten-{len(manifest.stands_for) + 1}-"
+
+
+@dataclass(frozen=True)
+class _Without:
+    """A generation without some of its rows, as a source."""
+
+    state: State
+    stays: np.ndarray
+    gone_stays: np.ndarray | None
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.state.config
+
+    @property
+    def n(self) -> int:
+        return int(self.stays.sum())
+
+    @property
+    def slots(self) -> dict[str, int]:
+        return {name: slot.shape[1] for name, slot in self.state.slots.items()}
+
+    @property
+    def gone(self) -> np.ndarray | None:
+        return None if self.state.gone is None else self.state.gone[self.gone_stays]
+
+    def pieces(self) -> Iterator[list[np.ndarray]]:
+        for start, arrays in Still.pieces_of(self.state):
+            stays = self.stays[start : start + len(arrays[0])]
+            yield [array[stays] for array in arrays]
+
+    def keys(self) -> Iterator[np.ndarray]:
+        yield self.state.keys[self.stays]
+
+    def strings(self) -> pa.LargeStringArray | None:
+        import pyarrow as pa
+
+        return None if self.state.strings is None else self.state.strings.filter(pa.array(self.stays))
+
+
+def _removed(number: int, role: str, state: State, stays: np.ndarray, gone_stays: np.ndarray | None) -> Removed:
+    """What a file has lost."""
+    rows, row = int((~stays).sum()), {KEYS: 8, INDEX: BYTES_OF_A_CELL}
+    if role == GONE:
+        rows = 0 if gone_stays is None else int((~gone_stays).sum())
+        return Removed(number, role, rows, 8 * rows)
+    if role == STRINGS:
+        import pyarrow.compute as pc
+
+        sizes = pc.binary_length(state.strings).to_numpy(zero_copy_only=False)  # type: ignore[attr-defined]
+        return Removed(number, role, rows, int(sizes[~stays].sum()))
+    slots = {f"slot-{name}.safetensors": 4 * slot.shape[1] for name, slot in state.slots.items()}
+    return Removed(number, role, rows, rows * (row | slots).get(role, 4 * state.weights.shape[1]))
