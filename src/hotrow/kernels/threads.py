@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from hotrow.errors import ArgumentError
@@ -116,7 +117,10 @@ def run(kernel: Callable[..., T], bounds: Sequence[int], *args: Any) -> list[T]:
     if len(bounds) == 2:
         return [kernel(*args, bounds[0], bounds[1])]
     pool = _shared()
-    others = [pool.submit(kernel, *args, bounds[k], bounds[k + 1]) for k in range(len(bounds) - 2)]
+    try:
+        others = [pool.submit(kernel, *args, bounds[k], bounds[k + 1]) for k in range(len(bounds) - 2)]
+    except RuntimeError:  # the interpreter ends, and what is still to be saved does without other threads
+        return [kernel(*args, start, stop) for start, stop in pairwise(bounds)]
     try:
         last = kernel(*args, bounds[-2], bounds[-1])
         taken = [

@@ -34,6 +34,7 @@ _QUEUED = 0.03  # of the rows at most, unless a step changes more
 _FEWEST = 8  # pieces
 _BUCKETS = 1 << 14  # of the index read at a time: a megabyte
 _KEYS = 1 << 17  # given at a time
+_PAGE = 512  # keys in a page of memory
 _STRINGS = 1 << 16
 
 
@@ -194,7 +195,11 @@ class Cut:
 
     def keys(self) -> Iterator[np.ndarray]:
         """The keys of all rows in the order in which they came, some at a time: uint64 (k,)."""
-        self._scan.keys.fill(0)  # its pages come now, and not while a step waits for the lock
+        for start in range(
+            0, len(self._wanted), _KEYS
+        ):  # pages come now, some at a time, and not all at the first bucket
+            with self._lock.reading():
+                self._scan.keys[start : start + _KEYS : _PAGE] += np.uint64(0)
         goes_on = True
         while goes_on:
             with self._lock.reading():
