@@ -13,9 +13,10 @@ from hotrow.store.checks import made_of
 from hotrow.store.guard import Guard
 from hotrow.store.manifest import read_manifest
 from hotrow.store.snapshot import Chain
-from hotrow.table.batch import Batch, Marked
+from hotrow.table.batch import Bags, Batch, Marked
 from hotrow.table.kept import Saved
 from hotrow.table.own import Own
+from hotrow.table.view import Found
 
 
 class SnapshotView(Own):
@@ -131,6 +132,11 @@ class SnapshotView(Own):
     def watch(self, batch: Marked) -> None:
         """Tell `batch` of rows that are gone from now on, for as long as anyone holds it."""
         self._live.add(batch)
+
+    def _batch(self, found: Found, bags: Bags | None, mask: np.uint64 | None = None) -> Batch:
+        batch = super()._batch(found, bags, mask)
+        self.watch(batch)
+        return batch
 
     def lookup(self, ids: Any, **options: Any) -> np.ndarray:
         """As `View.lookup`, of one generation, whole, whatever `refresh` does meanwhile."""

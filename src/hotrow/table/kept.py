@@ -132,9 +132,12 @@ class Kept(Own):
 
         ArgumentError, with nothing changed, for the change of a table of another dim, seed, kind or optimizer.
         """
+        optimizer = optimizers.from_config(change.config["optimizer"])
+        if optimizer.slot_widths(self.dim) != self.optimizer.slot_widths(self.dim):
+            raise ArgumentError(f"its optimizer is {optimizer}, and that of what it is a change to {self.optimizer}")
         self.take(change)
         with self.lock.writing():
-            self.optimizer = optimizers.from_config(change.config["optimizer"])
+            self.optimizer = optimizer
             self._rows.first_slots = self.optimizer.first_slots(self.dim)
             self._steps = change.config["steps"]
 
