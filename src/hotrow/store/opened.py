@@ -40,6 +40,8 @@ class SnapshotView(Own):
     """
 
     _saved: Saved
+    _links: tuple[str, ...]
+    """The checksums of the manifests of the snapshot, and of the deltas, that this is made of."""
     _live: WeakSet[Marked]
     _turns: int
     """How many times something was taken away from under those who look."""
@@ -53,6 +55,7 @@ class SnapshotView(Own):
 
     @classmethod
     def _of(cls, chain: Chain) -> Self:
+        links = chain.names()
         with made_of(chain.saved.path):
             if len(chain.folders) == 1:
                 view = cls.over(snapshot.map_generation(chain.folders[0]))
@@ -64,6 +67,7 @@ class SnapshotView(Own):
                 view._saved, view._live, view._turns, view._guard = chain.saved, WeakSet(), 0, None
                 for change in states:
                     view.take(change)
+        view._links = links
         return view
 
     @property
@@ -91,27 +95,19 @@ class SnapshotView(Own):
         return snapshot.use(self.path, None, self._move_on)
 
     def _move_on(self, chain: Chain) -> bool:
-        if chain.saved == self._saved:
+        links, known = chain.names(), len(self._links)
+        if links == self._links:
             return False
-        deltas = self._deltas_after(chain)
-        if deltas is None:
+        if self._guard is not None or len(links) == 1 or links[:known] != self._links:
             self._become(type(self)._of(chain))
             return True
-        for folder, change in zip(deltas.folders, deltas.weights(), strict=True):
+        deltas = Chain(chain.folders[known:], chain.saved)
+        for folder, change, name in zip(deltas.folders, deltas.weights(), links[known:], strict=True):
             with made_of(folder):
                 self.take(change)
-            self._saved = Saved(self.path, generations.number_of(folder), read_manifest(folder).sha256)
-        self._saved = chain.saved
+            self._links = (*self._links, name)
+            self._saved = Saved(self.path, generations.number_of(folder), name)
         return True
-
-    def _deltas_after(self, chain: Chain) -> Chain | None:
-        """What of a chain is a change to what this has in memory; None if that is no way there."""
-        if self._guard is not None or len(chain.folders) == 1:
-            return None
-        for at, folder in enumerate(chain.folders):
-            if self._saved.sha256 == read_manifest(folder).sha256:
-                return Chain(chain.folders[at + 1 :], chain.saved)
-        return None
 
     def _become(self, other: Self) -> None:
         """Be another view from now on, for whoever holds this one."""

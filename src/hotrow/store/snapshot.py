@@ -71,6 +71,10 @@ class Chain:
         read = _Reading(folder, manifest, Meter(self.progress, _size(manifest), folders.number_of(folder)))
         return _checked(folder, _assemble(read, manifest.slots(), rows=read.pour if at == 0 else read.rows))
 
+    def names(self) -> tuple[str, ...]:
+        """The checksum of each manifest."""
+        return tuple(read_manifest(folder).sha256 for folder in self.folders)
+
     def weights(self) -> Iterator[State]:
         """The same without slots, for whoever only looks up."""
         for folder in self.folders:
