@@ -11,7 +11,7 @@ import pytest
 from test_collisions import colliding
 from test_determinism import OPTIMIZERS
 from test_saving import assert_equal, content
-from test_snapshot import fields_of, sign
+from test_snapshot import fields_of, read, sign
 
 import hotrow
 from hotrow.store import files, generations, snapshot
@@ -61,7 +61,7 @@ def test_a_delta_holds_the_rows_that_changed_and_no_others(tmp_path):
     table.find([12], grow=True)
     table.lookup(np.arange(1000))
     table.save_delta()
-    change = snapshot.read(tmp_path)
+    change = read(tmp_path)
     assert sorted(change.keys.tolist()) == [3, 5, 7, 12]
     assert change.gone.tolist() == [11, 12, 2000]
     assert_equal(hotrow.load(tmp_path), table)

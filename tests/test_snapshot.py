@@ -30,13 +30,14 @@ from test_format import PAGE, block
 
 import hotrow.store
 from hotrow.errors import ArgumentError, CorruptError, DataError, HotrowError, LockedError
+from hotrow.store import generations as folders
 from hotrow.store import manifest as manifests
 from hotrow.store import snapshot
 from hotrow.store.checks import cells_problem
 from hotrow.store.files import PIECE
 from hotrow.store.format import write_arrays
 from hotrow.store.lock import lock
-from hotrow.store.snapshot import generations, read, verify
+from hotrow.store.snapshot import generations, verify
 from hotrow.store.writing import save
 from hotrow.table.index import cells_of
 from hotrow.table.state import State
@@ -71,7 +72,17 @@ def same(a: State, b: State, *, slots: bool = True) -> bool:
 
 
 def open_mapped(path, generation=None) -> State:
-    return snapshot.use(path, generation, lambda chain: snapshot.map_generation(chain.folders[-1]))
+    return snapshot.use(path, generation, lambda chain: snapshot.map_generation(*chain.links[-1]))
+
+
+def read(path, generation=None, *, progress=None) -> State:
+    """One generation in memory, checked: a table, or what has changed."""
+
+    def one(chain):
+        folder, manifest = chain.links[-1]
+        return snapshot.read_generation(folder, manifest, manifest.slots(), progress)
+
+    return snapshot.use(path, generation, one)
 
 
 def newest(path: Path) -> Path:
@@ -306,15 +317,15 @@ def test_what_an_interrupted_save_left_is_ignored_and_removed_by_the_next(path):
 
 def test_a_reader_that_is_overtaken_by_saves_reads_the_newest(path, monkeypatch):
     save(path, state())
-    honest = snapshot.read_manifest
+    honest = folders.read_manifest
 
     def overtaken(folder):
-        monkeypatch.setattr(snapshot, "read_manifest", honest)
+        monkeypatch.setattr(folders, "read_manifest", honest)
         found = honest(folder)
         save(path, state(seed=1), keep=1)
         return found
 
-    monkeypatch.setattr(snapshot, "read_manifest", overtaken)
+    monkeypatch.setattr(folders, "read_manifest", overtaken)
     assert same(read(path), state(seed=1))
 
 

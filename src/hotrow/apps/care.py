@@ -5,15 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hotrow.apps.console import Output, printable
 from hotrow.errors import DataError
 from hotrow.models import classifier_files
-
-if TYPE_CHECKING:
-    from hotrow.store.manifest import Manifest
-    from hotrow.store.snapshot import Chain
 
 REPORT = "report.json"
 
@@ -131,23 +127,18 @@ def show_metrics(output: Output, report: dict[str, Any]) -> None:
 def _table_facts(path: Path) -> dict[str, Any]:
     from hotrow.store import snapshot, view
 
-    table, chain, manifest = view(path), *snapshot.use(path, None, _chain_and_manifest)
+    table, links = view(path), snapshot.use(path, None, lambda chain: chain.links)
+    config = links[-1][1].config
     return {
         "rows": len(table),
         "dim": table.dim,
         "ids": table.kind,
-        "optimizer": manifest.config["optimizer"]["name"],
-        "steps": manifest.config["steps"],
-        "bytes": sum(file.stat().st_size for folder in chain.folders for file in folder.iterdir()),
+        "optimizer": config["optimizer"]["name"],
+        "steps": config["steps"],
+        "bytes": sum(file.stat().st_size for folder, _ in links for file in folder.iterdir()),
         "generations": snapshot.generations(path),
         "deltas": snapshot.deltas(path),
     }
-
-
-def _chain_and_manifest(chain: Chain) -> tuple[Chain, Manifest]:
-    from hotrow.store.manifest import read_manifest
-
-    return chain, read_manifest(chain.folders[-1])
 
 
 def _shown(facts: dict[str, Any]) -> list[str]:

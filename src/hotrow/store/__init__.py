@@ -16,11 +16,18 @@ if TYPE_CHECKING:
     from hotrow.table.kept import Progress
 
 
-def load(path: str | PathLike[str], generation: int | None = None, *, rows: str | PathLike[str] | None = None) -> Table:
+def load(
+    path: str | PathLike[str],
+    generation: int | None = None,
+    *,
+    rows: str | PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Table:
     """The table saved at `path`, to go on training: equal in every bit to the one that was saved.
 
     generation: an older one that is still there; by default the newest. Never falls back to another by itself.
     rows: a folder, where the rows of the table live in a file, as with `Table(…, path=folder)`.
+    progress: callable(bytes done, bytes in all, facts), for each generation of a chain anew.
     Raises CorruptError for what isn't a whole snapshot, naming the file.
 
     >>> import hotrow, tempfile
@@ -45,7 +52,7 @@ def load(path: str | PathLike[str], generation: int | None = None, *, rows: str 
         table.follow_from(chain.saved)
         return table
 
-    return snapshot.use(path, generation, make)
+    return snapshot.use(path, generation, make, progress=progress)
 
 
 def compact(path: str | PathLike[str], *, keep: int = 2, progress: Progress | None = None) -> int:
@@ -59,9 +66,9 @@ def compact(path: str | PathLike[str], *, keep: int = 2, progress: Progress | No
 
     writer = Writer(path, keep=keep, compact=True)  # from here on nobody else adds a generation
     try:
-        if snapshot.use(path, None, lambda chain: len(chain.folders)) == 1:
+        if snapshot.use(path, None, lambda chain: len(chain.links)) == 1:
             return snapshot.generations(path)[-1]
-        return cast("int", load(path).write_to(writer, progress))
+        return cast("int", load(path, progress=progress).write_to(writer, progress))
     finally:
         writer.close()
 

@@ -78,7 +78,7 @@ def _forget_in(folder: Path, number: int, ids: Any, progress: Progress | None) -
     for part in manifest.parts.values():  # what is damaged isn't given a checksum that says it is right
         for problem in check_part(folder / part.name, part, meter.at(part.name)):
             raise CorruptError(problem)
-    state = map_generation(folder, slots=True)
+    state = map_generation(folder, manifest, slots=True)
     stays, gone_stays = _which_stay(state, ids)
     if stays.all() and (gone_stays is None or gone_stays.all()):
         return []

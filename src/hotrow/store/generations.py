@@ -12,7 +12,7 @@ from pathlib import Path
 from hotrow.errors import CorruptError, DataError
 from hotrow.store.files import reading, sync_folder
 from hotrow.store.manifest import NAME as MANIFEST
-from hotrow.store.manifest import read_manifest, role_of
+from hotrow.store.manifest import Manifest, read_manifest, role_of
 
 log = logging.getLogger("hotrow")
 _PATTERN = re.compile(r"generation-(\d{6,18})", re.ASCII)
@@ -41,25 +41,25 @@ def whole(root: Path) -> list[int]:
     return [number for number in begun(root) if os.path.lexists(folder_of(root, number) / MANIFEST)]
 
 
-def chain(root: Path, number: int) -> list[int]:
-    """The whole generation that a generation is a chain of changes to, then these, in order; itself is the last.
+def chain(root: Path, number: int) -> list[tuple[Path, Manifest]]:
+    """The snapshot that a generation is a chain of changes to, then these, in order; itself is the last.
 
     CorruptError if one is damaged or missing.
     """
     folder = folder_of(root, number)
-    links, parent = [number], read_manifest(folder).parent
-    older = [n for n in reversed(whole(root)) if n < number]
-    for n in older:
+    links = [(folder, read_manifest(folder))]
+    for older in (n for n in reversed(whole(root)) if n < number):
+        parent = links[-1][1].parent
         if parent is None:
             break
-        manifest = read_manifest(folder_of(root, n))
+        before = folder_of(root, older)
+        manifest = read_manifest(before)
         if parent in manifest.names():
-            links.append(n)
-            parent = manifest.parent
-    if parent is not None:
+            links.append((before, manifest))
+    if (parent := links[-1][1].parent) is not None:
         raise CorruptError(
-            f"{folder / MANIFEST}: is a change to a generation whose manifest has the checksum {parent}, and it isn't "
-            "there any more"
+            f"{links[-1][0] / MANIFEST}: is a change to a generation whose manifest has the checksum {parent}, and it "
+            "isn't there any more"
         )
     return links[::-1]
 

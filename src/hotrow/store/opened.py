@@ -11,7 +11,6 @@ import numpy as np
 from hotrow.store import generations, snapshot
 from hotrow.store.checks import made_of
 from hotrow.store.guard import Guard
-from hotrow.store.manifest import read_manifest
 from hotrow.store.snapshot import Chain
 from hotrow.table.batch import Bags, Batch, Marked
 from hotrow.table.kept import Saved
@@ -55,19 +54,18 @@ class SnapshotView(Own):
 
     @classmethod
     def _of(cls, chain: Chain) -> Self:
-        links = chain.names()
         with made_of(chain.saved.path):
-            if len(chain.folders) == 1:
-                view = cls.over(snapshot.map_generation(chain.folders[0]))
+            if len(chain.links) == 1:
+                view = cls.over(snapshot.map_generation(*chain.links[0]))
                 view._saved, view._live, view._turns = chain.saved, WeakSet(), 0
-                view._guard = Guard(chain.folders[0], read_manifest(chain.folders[0]), view.dim)
+                view._guard = Guard(*chain.links[0], view.dim)
             else:
                 states = chain.weights()
                 view = cls.from_state(next(states))
                 view._saved, view._live, view._turns, view._guard = chain.saved, WeakSet(), 0, None
                 for change in states:
                     view.take(change)
-        view._links = links
+        view._links = chain.names()
         return view
 
     @property
@@ -101,12 +99,12 @@ class SnapshotView(Own):
         if self._guard is not None or len(links) == 1 or links[:known] != self._links:
             self._become(type(self)._of(chain))
             return True
-        deltas = Chain(chain.folders[known:], chain.saved)
-        for folder, change, name in zip(deltas.folders, deltas.weights(), links[known:], strict=True):
+        deltas = Chain(chain.links[known:], chain.saved)
+        for (folder, manifest), change in zip(deltas.links, deltas.weights(), strict=True):
             with made_of(folder):
                 self.take(change)
-            self._links = (*self._links, name)
-            self._saved = Saved(self.path, generations.number_of(folder), name)
+            self._links = (*self._links, manifest.sha256)
+            self._saved = Saved(self.path, generations.number_of(folder), manifest.sha256)
         return True
 
     def _become(self, other: Self) -> None:

@@ -57,29 +57,29 @@ _TRIES = 5
 class Chain:
     """A snapshot and the deltas after it, up to the generation that was asked for, whose name is `saved`."""
 
-    folders: list[Path]
+    links: list[tuple[Path, Manifest]]
     saved: Saved
     progress: Progress | None = None
 
     def states(self) -> Iterator[State]:
         """The snapshot, then what has changed, each checked. Weights and slots of the snapshot can only be poured."""
-        return map(self._read, range(len(self.folders)))
+        for at, (folder, manifest) in enumerate(self.links):
+            read = _Reading(folder, manifest, Meter(self.progress, _size(manifest), folders.number_of(folder)))
+            yield _checked(folder, _assemble(read, manifest.slots(), rows=read.rows if at else read.pour))
 
-    def _read(self, at: int) -> State:
-        folder = self.folders[at]
-        manifest = read_manifest(folder)
-        read = _Reading(folder, manifest, Meter(self.progress, _size(manifest), folders.number_of(folder)))
-        return _checked(folder, _assemble(read, manifest.slots(), rows=read.pour if at == 0 else read.rows))
+    def weights(self) -> Iterator[State]:
+        """The same without slots, in memory, for whoever only looks up."""
+        return (read_generation(folder, manifest, [], self.progress) for folder, manifest in self.links)
 
     def names(self) -> tuple[str, ...]:
         """The checksum of each manifest."""
-        return tuple(read_manifest(folder).sha256 for folder in self.folders)
+        return tuple(manifest.sha256 for _, manifest in self.links)
 
-    def weights(self) -> Iterator[State]:
-        """The same without slots, for whoever only looks up."""
-        for folder in self.folders:
-            manifest = read_manifest(folder)
-            yield _checked(folder, _assemble(_Reading(folder, manifest, Meter(None, 0, 0)), []))
+
+def read_generation(folder: Path, manifest: Manifest, slots: list[str], progress: Progress | None = None) -> State:
+    """What one generation holds, in memory, with these slots, all of it checked: a table, or what has changed."""
+    meter = Meter(progress, _size(manifest), folders.number_of(folder))
+    return _checked(folder, _assemble(_Reading(folder, manifest, meter), slots))
 
 
 def use(path: StrPath, generation: int | None, make: Callable[[Chain], T], *, progress: Progress | None = None) -> T:
@@ -92,37 +92,24 @@ def use(path: StrPath, generation: int | None, make: Callable[[Chain], T], *, pr
     root = Path(path).absolute()
     for left in reversed(range(_TRIES)):
         number, folder = folders.choose(root, generation)
-        links = [folder]
+        there = [folder]
         try:
-            sha256 = read_manifest(folder).sha256
-            links = [folders.folder_of(root, link) for link in folders.chain(root, number)]
-            return make(Chain(links, Saved(root, number, sha256), progress))
+            links = folders.chain(root, number)
+            there = [link for link, _ in links]
+            return make(Chain(links, Saved(root, number, links[-1][1].sha256), progress))
         except CorruptError as error:
-            replaced = not all((link / MANIFEST).exists() for link in links)
+            replaced = not all((link / MANIFEST).exists() for link in there)
             if not (left and generation is None and replaced):
                 raise CorruptError(f"{error}{folders.other_choice(root, number)}") from error
     raise AssertionError("the last try returns or raises")
 
 
-def read(path: StrPath, generation: int | None = None, *, progress: Progress | None = None) -> State:
-    """What one generation holds, in memory, every checksum compared: a table, or what has changed."""
-
-    def one(chain: Chain) -> State:
-        folder = chain.folders[-1]
-        manifest = read_manifest(folder)
-        meter = Meter(progress, _size(manifest), folders.number_of(folder))
-        return _checked(folder, _assemble(_Reading(folder, manifest, meter), manifest.slots()))
-
-    return use(path, generation, one)
-
-
-def map_generation(folder: Path, *, slots: bool = False) -> State:
+def map_generation(folder: Path, manifest: Manifest, *, slots: bool = False) -> State:
     """One generation as read-only memory maps, without slots if they aren't asked for.
 
     Opens in the same time whatever the number of rows: sizes, headers and the manifest's checksum are checked,
     contents are not. Later saves don't disturb it: files are removed, never changed.
     """
-    manifest = read_manifest(folder)
     read = _Reading(folder, manifest, Meter(None, 0, 0), mapped=True)
     return _assemble(read, manifest.slots() if slots else [])
 
@@ -242,15 +229,15 @@ def _problems(root: Path, number: int, progress: Progress | None) -> list[str]:
         parts = manifest.parts.values()
         found = [line for part in parts for line in check_part(folder / part.name, part, meter.at(part.name))]
         if not found:
-            _check_contents(folder)
+            _check_contents(folder, manifest)
             folders.chain(root, number)
     except (CorruptError, DataError) as error:
         return [str(error)]
     return found
 
 
-def _check_contents(folder: Path) -> None:
+def _check_contents(folder: Path, manifest: Manifest) -> None:
     """What checksums can't tell: whether what was written was a table."""
-    state = _checked(folder, map_generation(folder, slots=True))
+    state = _checked(folder, map_generation(folder, manifest, slots=True))
     if state.strings is not None:
-        check_text(folder / STRINGS, state.strings)
+        check_text(folder / manifest.parts[STRINGS].name, state.strings)
