@@ -110,6 +110,17 @@ def test_a_growing_table_is_timed_at_each_call():
     assert len(growth.grow(rows=1000, batch=300, threads=1)) == 4
 
 
+def test_saving_and_loading_are_measured_on_a_small_table(monkeypatch, tmp_path):
+    from benchmarks import durability
+
+    monkeypatch.setattr(durability, "PLACE", tmp_path / "place")
+    monkeypatch.setattr(durability, "FLIPS", 5)
+    found = list(durability.run(workload.QUICK))
+    assert {result.side for result in found} >= {"save", "cp and fsync", "load", "beside a save, longest", "noticed"}
+    assert found[-1].holds
+    assert not (tmp_path / "place").exists()
+
+
 def test_each_benchmark_of_the_page_can_be_run_by_its_name():
     for name in ("insert", "growth", "memory", "scaling", "small", "step", "lookup", "raw", "strings"):
         assert name in report.ORDER
