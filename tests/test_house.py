@@ -65,6 +65,8 @@ PUBLIC = [
     "load",
     "view",
     "View",
+    "compact",
+    "Receipt",
     "models",
     "set_threads",
     "HotrowError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import random
 import subprocess
 import sys
@@ -285,3 +286,31 @@ def test_a_table_without_ids_is_saved_and_changed(tmp_path):
     loaded = hotrow.load(tmp_path)
     assert (loaded.kind, loaded.ids().to_pylist()) == ("string", ["a"])
     assert hotrow.load(tmp_path, 2).kind is None
+
+
+FORKS = """
+import os, sys, threading, numpy as np, hotrow
+table = hotrow.Table(8, optimizer=hotrow.SGD(1.0), initializer=hotrow.Zeros())
+ids = np.arange(2000)
+table.find(ids, grow=True)
+held, go = threading.Event(), threading.Event()
+saving = table.save(sys.argv[1] + "/parent", wait=False, progress=lambda *_: (held.set(), go.wait(60)))
+held.wait(60)
+child = os.fork()
+if child == 0:
+    for _ in range(50):
+        table.update(ids, np.ones((2000, 8), np.float32))
+    os._exit(0 if table.save(sys.argv[1] + "/child") == 1 else 1)
+assert os.waitpid(child, 0)[1] == 0
+go.set()
+assert saving.result() == 1
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_child_forked_during_a_save_trains_on_and_saves_by_itself(tmp_path):
+    program = [sys.executable, "-W", "ignore", "-c", FORKS, str(tmp_path)]
+    subprocess.run(program, check=True, timeout=300)
+    parent, child = hotrow.load(tmp_path / "parent"), hotrow.load(tmp_path / "child")
+    assert (parent.steps, child.steps) == (0, 50)
+    assert (parent.lookup([3]) - child.lookup([3]) == 50).all()

@@ -61,6 +61,7 @@ def forget(path: str | os.PathLike[str], ids: Any, *, progress: Progress | None 
     """
     writer = Writer(path)
     try:
+        writer.remove_leftovers()
         found: list[Removed] = []
         for number in folders.whole(writer.root):
             folder = folders.folder_of(writer.root, number)

@@ -169,8 +169,6 @@ class Writer:
             if parent is not None:
                 self._check_parent(newest, parent)
             self._stands_for = tuple(sorted(newest.names())) if newest and compact else ()
-            _remove_leftovers(self.root)
-            self._number = max(folders.begun(self.root), default=0) + 1
         except BaseException:
             self.close()
             raise
@@ -188,10 +186,12 @@ class Writer:
 
     def write(self, source: Source, progress: Progress | None = None) -> tuple[int, str]:
         """Write it; return its number and the checksum of its manifest. OSError, and nothing is left, if that fails."""
-        folder = folders.folder_of(self.root, self._number)
+        self.remove_leftovers()
+        number = max(folders.begun(self.root), default=0) + 1
+        folder = folders.folder_of(self.root, number)
         try:
             os.mkdir(folder)
-            parts = write_parts(folder, source, Meter(progress, _bytes(source), self._number))
+            parts = write_parts(folder, source, Meter(progress, _bytes(source), number))
             sync_folder(folder)
             manifest = Manifest(source.n, source.config, parts, self._parent, self._stands_for)
             write_durably(folder / MANIFEST, text := encode(manifest))
@@ -201,20 +201,19 @@ class Writer:
             raise
         if self._parent is None:
             folders.remove_all(folders.outdated(self.root, self._keep))
-        return self._number, sha256_of(text)
+        return number, sha256_of(text)
+
+    def remove_leftovers(self) -> None:
+        """Clear away saves that never ended, and files of generations from which ids were taken out."""
+        there = folders.whole(self.root)
+        left = sorted(set(folders.begun(self.root)) - set(there))
+        folders.remove_all([folders.folder_of(self.root, number) for number in left])
+        for number in there:
+            folders.remove_strangers(folders.folder_of(self.root, number))
 
     def close(self) -> None:
         """Give the right back."""
         self._held.close()
-
-
-def _remove_leftovers(root: Path) -> None:
-    """Clear away saves that never ended, and files of generations from which ids were taken out."""
-    there = folders.whole(root)
-    left = sorted(set(folders.begun(root)) - set(there))
-    folders.remove_all([folders.folder_of(root, number) for number in left])
-    for number in there:
-        folders.remove_strangers(folders.folder_of(root, number))
 
 
 def write_parts(folder: Path, source: Source, meter: Meter, *, prefix: str = "") -> dict[str, Part]:

@@ -10,11 +10,13 @@ save takes is that of the queue, which has a bound, and rows come in no order; t
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import Condition
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -36,6 +38,19 @@ _BUCKETS = 1 << 14  # of the index read at a time: a megabyte
 _KEYS = 1 << 17  # given at a time
 _PAGE = 512  # keys in a page of memory
 _STRINGS = 1 << 16
+
+
+_open: WeakSet[Cut] = WeakSet()
+
+
+def _close_in_child() -> None:
+    """A forked child has the cuts and not the threads that write them."""
+    for each in _open:
+        each.is_open = False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
 
 
 @dataclass
@@ -83,7 +98,9 @@ class Cut:
         self._queue: deque[_Piece] = deque()
         self._spare: list[_Piece] = []
         self._changed = Condition()
-        self._is_open = True
+        self.is_open = True
+        """Whether somebody still writes it."""
+        _open.add(self)
 
     @staticmethod
     def warm_up() -> None:
@@ -96,10 +113,10 @@ class Cut:
 
     def wait_for_room(self, n: int) -> None:
         """Wait until the queue has room for n rows, or is empty. Without a lock: the saver may need it first."""
-        if not self._is_open:
+        if not self.is_open:
             return
         with self._changed:
-            while self._is_open and (full := self._full()) and (full - self._most) * self._room + n > 0:
+            while self.is_open and (full := self._full()) and (full - self._most) * self._room + n > 0:
                 self._changed.wait()
 
     def _full(self) -> int:
@@ -108,7 +125,7 @@ class Cut:
 
     def keep(self, rows: np.ndarray) -> None:
         """Copy those of `rows` (int32 (n,), −1 for none) that are still wanted, for they are about to change."""
-        if not self._is_open or self._next == len(self._wanted):
+        if not self.is_open or self._next == len(self._wanted):
             return
         given, at = readonly(rows), 0
         data = readonly(self._rows.data)
@@ -131,7 +148,7 @@ class Cut:
     def close(self) -> None:
         """Nothing is wanted any more; whoever waits goes on."""
         with self._changed:
-            self._is_open = False
+            self.is_open = False
             self._queue.clear()
             self._changed.notify_all()
         if self._strings is not None:

@@ -254,14 +254,18 @@ class Kept(Own):
             return self._write(writer, cut, progress)
         done: Future[int] = Future()
         done.set_running_or_notify_cancel()
-        Thread(target=self._write_soon, args=(done, writer, cut, progress), name="hotrow-save").start()
+        thread = Thread(target=self._write_soon, args=(done, writer, cut, progress), name="hotrow-save")
+        try:
+            thread.start()
+        except RuntimeError:  # the interpreter ends, and starts no thread any more
+            thread.run()
         return done
 
     def _begin_cut(self, since: Saved | None) -> _Cutting:
         Cut.warm_up()
         every = None if since else np.ones(self._index.n_rows + (self._index.n_rows >> 6) + 1024, np.uint8)
         with self.lock.writing():
-            if self._cut is not None:
+            if self._cut is not None and self._cut.is_open:
                 raise LockedError("this table is being saved: wait for the result() of table.save(…, wait=False)")
             before, n = self._changes, self._index.n_rows
             if since is not None and (before is None or self._saved is not since):
