@@ -5,6 +5,7 @@ Every change to the disk goes through a function of this module, so that tests c
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -28,6 +29,8 @@ PIECE = 4 << 20
 
 _READ = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_NOT_MADE_THERE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EINVAL}
+"""Why a folder can't be synced in which we couldn't have made one: not ours, or of a system that is only read."""
 
 Advance = Callable[[int], None]
 """Told after each piece how many bytes it had."""
@@ -177,10 +180,15 @@ def write_durably(path: Path, data: bytes) -> None:
     temporary = path.with_name(path.name + ".tmp")
     if os.path.lexists(temporary):  # left by a process that was killed in here
         os.unlink(temporary)
-    with Output(temporary) as out:
-        out.write(data)
-        out.finish()
-    os.replace(temporary, path)
+    try:
+        with Output(temporary) as out:
+            out.write(data)
+            out.finish()
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
     sync_folder(path.parent)
 
 
@@ -197,8 +205,16 @@ def sync_folder(path: Path) -> None:
 
 
 def make_folders(path: Path) -> None:
-    """Make a folder and those above it that are missing, each of them durable."""
+    """Make a folder and those above it that are missing, each of them durable.
+
+    Also if it is there: perhaps somebody has made it who didn't, or died before that.
+    """
     if path.is_dir():
+        try:
+            sync_folder(path.parent)
+        except OSError as error:
+            if error.errno not in _NOT_MADE_THERE:
+                raise
         return
     if path.parent != path:
         make_folders(path.parent)

@@ -128,7 +128,7 @@ def remove(folder: Path) -> None:
         return
     with suppress(FileNotFoundError):
         os.unlink(folder / MANIFEST)
-        sync_folder(folder)
+    sync_folder(folder)  # also if it was gone: whoever removed it may have died before the disk knew
     shutil.rmtree(folder)
 
 
