@@ -1,8 +1,9 @@
 """A folder whose changes are written down as they happen, and what a disk may hold of them when the power fails.
 
 `Disk(folder)` wraps the calls of `os` that change what is on a disk, for as long as it is entered. Each is written
-down and passed on to the real folder; `fault` may fail one of them, cut a write short, or leave it out. From what is
-written down, `crashes` makes the states in which the folder may be found if the power fails after the k-th call:
+down and passed on to the real folder (but for the syncs); `fault` may fail one of them, cut a write short, or leave it
+out. From what is written down, `crashes` makes the states in which the folder may be found if the power fails after
+the k-th call:
 
 - A file has what was written before its last fsync. Of what came later, any block of 4 kB may be there in any version
   it has had, and the file may have any length it has had, or one that ends at a block in between; what no write
@@ -35,8 +36,8 @@ LEAVE_OUT = "leave out"
 """What a fault returns for a call that isn't to be made, as if whoever wrote the code had forgotten it."""
 
 Fault = Callable[[int, str, str], "int | str | None"]
-"""Asked before each call with its number (from 1), its name and its path. It may raise, or return LEAVE_OUT, or how
-many bytes a write takes; None lets the call be made as it is."""
+"""Asked before each call with its number (from 1), its name, and its path ("" where it has a handle). It may raise, or
+return LEAVE_OUT, or how many bytes a write takes; None lets the call be made as it is."""
 Tree = dict[str, bytes | None]
 """Relative path → content; None for a folder. A folder comes before what is in it."""
 
@@ -198,7 +199,7 @@ class Disk:
         with self._lock:
             if (node := self._node(handle)) is None:
                 return self._real[name](handle, data)
-            take = self._step(name, node)
+            take = self._step(name, "")
             count = self._real[name](handle, data if take is None else memoryview(data)[:take])
             at = os.lseek(handle, 0, os.SEEK_CUR) - count
             self._note(Data(node, at, bytes(memoryview(data)[:count])), f"write {count} bytes")
@@ -208,7 +209,7 @@ class Disk:
         with self._lock:
             if (node := self._node(handle)) is None:
                 return self._real[name](handle, data, offset)
-            take = self._step(name, node)
+            take = self._step(name, "")
             count = self._real[name](handle, data if take is None else memoryview(data)[:take], offset)
             self._note(Data(node, offset, bytes(memoryview(data)[:count])), f"write {count} bytes at {offset}")
             return count
@@ -217,7 +218,7 @@ class Disk:
         with self._lock:
             node = self._node(handle)
             if node is not None:
-                self._step(name, node)
+                self._step(name, "")
             self._real[name](handle, length)
             if node is not None:
                 self._note(Data(node, size=length), f"cut to {length}")
@@ -225,10 +226,11 @@ class Disk:
     def _fsync(self, name, handle):
         with self._lock:
             node = self._node(handle)
-            if node is not None and self._step(name, node) == LEAVE_OUT:
+            if node is not None and self._step(name, "") == LEAVE_OUT:
                 return
-            self._real[name](handle)
-            if node is not None:
+            if node is None:
+                self._real[name](handle)
+            else:  # not passed on: this machine's power doesn't fail, and it takes most of the time
                 self._note(Sync(node), "sync of a folder" if self.nodes[node].first is None else "sync")
 
     _fdatasync = _fsync
@@ -303,22 +305,27 @@ class Disk:
         contents = {i: bytes(node.now) for i, node in enumerate(self.nodes) if node.first is not None}
         return self._tree([event for event in self.events if isinstance(event, Names)], contents)
 
-    def crashes(self, at_most: int, seed: int = 0, *, since: int = 0) -> list[Crash]:
+    def crashes(self, at_most: int, seed: int = 0, *, since: int = 0) -> Iterator[Crash]:
         """Up to so many states, no two alike: all there are, if they are fewer; else a sample drawn from `seed`.
 
         since: only those after that many events.
         """
         draw = random.Random(seed)
         moments = [self._states(k, draw, at_most) for k in range(since, len(self.events) + 1)]
-        found: dict[tuple, Crash] = {}
-        while moments and len(found) < at_most:  # the next state of each moment in turn
+        moments = draw.sample(moments, len(moments))
+        found: set[tuple] = set()
+        while moments:  # the next state of each moment in turn
             for states in list(moments):
                 crash = next(states, None)
                 if crash is None:
                     moments.remove(states)
-                elif len(found) < at_most:
-                    found.setdefault((crash.acknowledged, *sorted(crash.tree.items())), crash)
-        return list(found.values())
+                    continue
+                key = (crash.acknowledged, *sorted(crash.tree.items()))
+                if key not in found:
+                    found.add(key)
+                    yield crash
+                if len(found) >= at_most:
+                    return
 
     def _states(self, k: int, draw: random.Random, draws: int) -> Iterator[Crash]:
         """States after the first k events; the telling ones first."""
