@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import errno
 import hashlib
 import json
 import logging
@@ -432,96 +431,6 @@ def test_what_could_not_be_read_back_is_refused_before_anything_is_written(path,
 
 # --- interruptions ---------------------------------------------------------------------------------------------------
 
-CHANGES = ("mkdir", "write", "fsync", "replace", "unlink", "rmdir")
-
-
-class Killed(BaseException):
-    """What nothing catches: as if the process had ended."""
-
-
-class Steps:
-    """Counts the calls that change the disk, and fails the k-th of them; or it and all later ones."""
-
-    def __init__(self, monkeypatch, fail_at=0, error=None, *, for_ever=False):
-        self.names = []
-        self.fail_at, self.error, self.for_ever = fail_at, error, for_ever
-        for name in CHANGES:
-            monkeypatch.setattr(os, name, self.counted(name, getattr(os, name)))
-
-    def counted(self, name, call):
-        def step(*args, **options):
-            self.names.append(name)
-            if len(self.names) == self.fail_at or (self.for_ever and 0 < self.fail_at <= len(self.names)):
-                raise self.error
-            return call(*args, **options)
-
-        return step
-
-
-def steps_of_a_save(tmp_path, monkeypatch):
-    save(tmp_path / "count", state(texts=TEXTS), keep=1)
-    with monkeypatch.context() as patch:
-        steps = Steps(patch)
-        save(tmp_path / "count", state(texts=TEXTS, seed=1), keep=1)
-    return steps.names
-
-
-def test_parts_are_synced_before_the_manifest_takes_its_place(tmp_path, monkeypatch):
-    names = steps_of_a_save(tmp_path, monkeypatch)
-    commit = names.index("replace")
-    after = ["fsync", "fsync"]  # the generation's folder, the snapshot's
-    assert names[commit - 3 : commit + 3] == ["fsync", "write", "fsync", "replace", *after]
-    assert names[:commit].count("fsync") == 8  # six parts, their folder, the manifest
-    assert "unlink" not in names[: commit + 3]
-    assert "unlink" in names[commit + 3 :]
-
-
-def test_a_save_that_dies_at_any_step_leaves_the_last_generation_or_the_new_one_whole(tmp_path, monkeypatch):
-    first, second = state(texts=TEXTS), state(texts=TEXTS, seed=1)
-    names = steps_of_a_save(tmp_path, monkeypatch)
-    for k in range(1, len(names) + 1):
-        path = tmp_path / f"dies-{k}"
-        save(path, first)
-        with monkeypatch.context() as patch:
-            steps = Steps(patch, k, Killed(), for_ever=True)
-            with pytest.raises(Killed):
-                save(path, second, keep=1)
-        committed = "replace" in steps.names[: k - 1]
-        assert same(read(path), second if committed else first), names[k - 1]
-        assert verify(path, generations(path)[-1]) == []
-        save(path, state(seed=2), keep=1)
-        assert len(list(path.iterdir())) == 2
-        assert same(read(path), state(seed=2))
-
-
-def raised_by(call, *args, **options):
-    try:
-        call(*args, **options)
-    except OSError as error:
-        return error
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES])
-def test_a_save_that_fails_at_any_step_says_so_or_is_done_and_leaves_no_half(tmp_path, monkeypatch, number):
-    first, second = state(texts=TEXTS), state(texts=TEXTS, seed=1)
-    names = steps_of_a_save(tmp_path, monkeypatch)
-    failed = 0
-    for k, name in enumerate(names, 1):
-        path = tmp_path / f"fails-{k}"
-        save(path, first)
-        with monkeypatch.context() as patch:
-            Steps(patch, k, OSError(number, os.strerror(number)))
-            error = raised_by(save, path, second, keep=1)
-        if error is not None:
-            failed += 1
-            assert error.errno == number
-            assert not isinstance(error, HotrowError)
-            assert name not in {"write", "fsync"} or str(path) in str(error)
-            assert len(list(path.iterdir())) == 2
-        assert same(read(path), second if error is None else first), name
-        assert verify(path) == []
-    assert failed > len(names) // 2
-
 
 def test_ctrl_c_in_a_save_leaves_nothing_of_it(path):
     save(path, state())
@@ -534,30 +443,6 @@ def test_ctrl_c_in_a_save_leaves_nothing_of_it(path):
         save(path, state(seed=1), progress=press)
     assert sorted(entry.name for entry in path.iterdir()) == ["generation-000001", "lock"]
     assert same(read(path), state())
-
-
-SAVE_FOR_EVER = """
-import sys
-sys.path.insert(0, sys.argv[2])
-from test_snapshot import TEXTS, save, state
-for seed in range(10**6):
-    save(sys.argv[1], state(texts=TEXTS * 50, seed=seed))
-    print(seed, flush=True)
-"""
-
-
-@pytest.mark.compiled
-def test_a_process_killed_while_it_saves_leaves_what_it_acknowledged_or_the_next(path):
-    for kill in range(3):
-        arguments = [sys.executable, "-c", SAVE_FOR_EVER, str(path), str(Path(__file__).parent)]
-        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
-            for _ in range(3):
-                process.stdout.readline()
-            time.sleep(random.uniform(0, 0.02))
-            process.send_signal(signal.SIGKILL)
-            acknowledged = int((process.stdout.read().split() or ["2"])[-1])
-        assert read(path).config["seed"] in {acknowledged, acknowledged + 1}, kill
-        assert verify(path) == []
 
 
 # --- damage ----------------------------------------------------------------------------------------------------------
