@@ -65,11 +65,14 @@ def chain(root: Path, number: int) -> list[tuple[Path, Manifest]]:
 
 
 def outdated(root: Path, keep: int) -> list[Path]:
-    """The generations that go when `keep` whole ones stay, with all changes after the oldest of these, oldest first."""
+    """The generations that go when `keep` whole ones stay, with all changes after the oldest of these, newest first.
+
+    So at no instant is there a change whose parent has gone.
+    """
     found = whole(root)
     snapshots = [number for number in found if is_snapshot(folder_of(root, number))]
     first = snapshots[-keep:][:1]
-    return [folder_of(root, number) for number in found if first and number < first[0]]
+    return [folder_of(root, number) for number in reversed(found) if first and number < first[0]]
 
 
 def is_snapshot(folder: Path) -> bool:
