@@ -9,22 +9,28 @@ import contextlib
 import errno
 import os
 import random
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 
+import numpy as np
 import pytest
 from stories import Killed, Story, fail_at, leave_out
-from test_snapshot import TEXTS, save, state
+from test_snapshot import TEXTS
 
-from hotrow.store.snapshot import generations, read, verify
+import hotrow.store
+from hotrow.store.snapshot import generations, verify
 
 STATES = [pytest.param(250, id="some states"), pytest.param(5000, id="many states", marks=pytest.mark.long)]
 
 
-def content(state):
-    """A state of a table as something that can be compared: every bit of it."""
-    strings = None if state.strings is None else state.strings.to_pylist()
-    arrays = {"keys": state.keys, "weights": state.weights, "cells": state.cells, **state.slots}
-    return state.config, strings, {name: (array.shape, array.tobytes()) for name, array in arrays.items()}
+def held(table: hotrow.Table):
+    """What a table holds, to be compared: its config, and by key all that is kept of an id, to the bit."""
+    state = table.state()
+    arrays = [state.weights, *state.slots.values()]
+    strings = [None] * len(state.keys) if state.strings is None else state.strings.to_pylist()
+    rows = zip(strings, *([row.tobytes() for row in array] for array in arrays), strict=True)
+    return state.config, list(state.slots), dict(zip(state.keys.tolist(), rows, strict=True))
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -37,23 +43,26 @@ def look(path: Path):
     problems = verify(path)
     if problems:
         raise OSError(problems[0])
-    return content(read(path))
+    return held(hotrow.load(path))
 
 
 def again(path: Path):
-    given = state(2, seed=99)
-    save(path, given, keep=1)
+    table = trained(["one more"])
+    table.save(path, keep=1)
     assert {entry.name for entry in path.iterdir()} == {"lock", f"generation-{generations(path)[-1]:06d}"}
-    return content(given)
+    return held(table)
 
 
-def given(seed: int):
-    return state(texts=TEXTS[: 3 + seed], seed=seed)
+def trained(ids: list[str]) -> hotrow.Table:
+    table = hotrow.Table(3, optimizer=hotrow.Adam(0.1), seed=len(ids))
+    table.update(table.find(ids, grow=True), np.ones((len(ids), 3), np.float32))
+    return table
 
 
 def saving_one(seed: int, keep: int = 2):
     """(what it leaves, the call)"""
-    return content(given(seed)), lambda path: save(path, given(seed), keep=keep)
+    table = trained(TEXTS[: 3 + seed])
+    return held(table), lambda path: table.save(path, keep=keep)
 
 
 def story_of_tables(folder: Path, path: str = "items") -> Story:
@@ -67,7 +76,40 @@ def saves(folder: Path, keep: int) -> Story:
     return story
 
 
+def grown(table: hotrow.Table, seed: int) -> hotrow.Table:
+    """A step of training: some rows change, one comes, and one goes."""
+    ids = [f"id {i}" for i in range(seed, seed + 4)]
+    table.update(table.find(ids, grow=True), np.full((len(ids), 3), 1 + seed, np.float32))
+    table.forget([f"id {seed}"])
+    return table
+
+
+def deltas(folder: Path, operations: str) -> Story:
+    """save, delta, compact; a capital: beside training, which goes on in between; and `keep=1`."""
+    story = story_of_tables(folder)
+    table = hotrow.Table(3, optimizer=hotrow.Adam(0.1), seed=1)
+    for seed, operation in enumerate(operations):
+        now = held(grown(table, seed)) if operation != "c" else story.contents[-1]
+        call = {
+            "s": lambda path: table.save(path, keep=1),
+            "d": lambda path: table.save_delta(),
+            "S": lambda path: beside_training(table, table.save(path, keep=1, wait=False)),
+            "D": lambda path: beside_training(table, table.save_delta(wait=False)),
+            "c": hotrow.store.compact,
+        }[operation]
+        story.do(now, call)
+    return story
+
+
+def beside_training(table: hotrow.Table, saving: Future[int]) -> None:
+    grown(table, 50 + table.steps)
+    saving.result()
+
+
 TABLES = {
+    "deltas": lambda folder: deltas(folder, "sddsd"),
+    "deltas beside training": lambda folder: deltas(folder, "SDDSD"),
+    "compact": lambda folder: deltas(folder, "sddcsdc"),
     "saves that keep one generation": lambda folder: saves(folder, 1),
     "saves that keep two generations": lambda folder: saves(folder, 2),
 }
@@ -82,13 +124,13 @@ def test_whenever_the_power_fails_a_table_is_the_last_that_was_saved_or_the_next
 
 def in_a_new_folder(path: Path):
     path.mkdir()
-    save(path, given(0))
+    trained(TEXTS[:3]).save(path)
 
 
 @pytest.mark.parametrize(
     ("first", "last", "known"),
     [
-        pytest.param(None, (content(given(0)), in_a_new_folder), 0, id="a first save"),
+        pytest.param(None, (held(trained(TEXTS[:3])), in_a_new_folder), 0, id="a first save"),
         pytest.param(saving_one(0), saving_one(1), 1, id="a second save"),
         pytest.param(saving_one(0), saving_one(1, keep=1), 1, id="a save that removes one"),
     ],
@@ -110,6 +152,21 @@ def test_each_sync_of_a_save_is_needed_and_it_is_noticed_if_it_is_left_out(tmp_p
     for number in numbers:
         left_out = story(f"without-{number}", number)
         assert next(left_out.problems(tmp_path / "crash", 1000, since=known), None), f"call {number} isn't needed"
+
+
+# --- beside training -------------------------------------------------------------------------------------------------
+
+
+def test_an_id_that_is_forgotten_while_its_table_is_saved_is_in_what_is_saved(tmp_path):
+    table = hotrow.Table(3, optimizer=hotrow.Adam(0.1))
+    table.update(table.find(np.arange(10), grow=True), np.ones((10, 3), np.float32))
+    now, forgotten = held(table), threading.Event()
+    saving = table.save(tmp_path, wait=False, progress=lambda *_: forgotten.wait(60))
+    table.forget([3, 4])
+    table.find([77], grow=True)
+    forgotten.set()
+    saving.result()
+    assert look(tmp_path) == now
 
 
 # --- after something else went wrong ---------------------------------------------------------------------------------

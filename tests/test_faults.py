@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from disk import Disk
 from stories import Killed, fail_at
-from test_crashes import content, look
+from test_crashes import held, look
 
 import hotrow
 from hotrow.errors import HotrowError
@@ -32,10 +32,6 @@ def trained(steps: int = 3) -> hotrow.Table:
 
 def train(table: hotrow.Table):
     table.update(table.find(IDS, grow=True), np.ones((len(IDS), 3), np.float32))
-
-
-def held(table: hotrow.Table):
-    return content(table.state())
 
 
 def names(path: Path) -> list[str]:
