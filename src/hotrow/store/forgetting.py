@@ -66,6 +66,7 @@ def forget(path: str | os.PathLike[str], ids: Any, *, progress: Progress | None 
         for number in folders.whole(writer.root):
             folder = folders.folder_of(writer.root, number)
             found += _forget_in(folder, number, ids, progress)
+        sync_folder(writer.root)  # generations that were removed before have them, and mustn't come back in a crash
         return found
     finally:
         writer.close()
