@@ -13,6 +13,8 @@ from disk import LEAVE_OUT, Crash, Disk, Fault, Tree
 
 from hotrow.errors import HotrowError
 
+MANY = 1000
+
 
 class Killed(BaseException):
     """What nothing catches: as if the process had ended."""
@@ -67,8 +69,11 @@ class Story:
         self.disk.acknowledge()
         self.returned.append(len(self.contents) - 1)
 
-    def problem(self, crash: Crash, place: Path) -> str:
-        """What is wrong with a state: "" if it holds what was acknowledged last, or something newer, whole."""
+    def problem(self, crash: Crash, place: Path, *, go_on: bool = True) -> str:
+        """What is wrong with a state: "" if it holds what was acknowledged last, or something newer, whole.
+
+        go_on: whether the next operation is tried, too.
+        """
         after = self.returned[crash.acknowledged :][:2]
         allowed = self.contents[after[0] : after[-1] + 1] if len(after) > 1 else self.contents[after[0] :]
         path = crash.put(place) / self.path
@@ -76,6 +81,8 @@ class Story:
             found = self.look(path)
             if found not in allowed:
                 return f"{crash.shown}: holds neither what was acknowledged nor anything newer"
+            if not go_on:
+                return ""
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(os, "fsync", lambda handle: None)
                 content = self.again(path)
@@ -88,10 +95,13 @@ class Story:
         return ""
 
     def problems(self, place: Path, at_most: int, *, seed: int = 0, since: int = 0) -> Iterator[str]:
-        """What is wrong with each state that isn't good, of up to so many. since: after that many operations."""
+        """What is wrong with each state that isn't good, of up to so many. since: after that many operations.
+
+        Where they aren't many, one in four is gone on from, to save time.
+        """
         since = self.ends[since - 1] if since else 0
-        for crash in self.disk.crashes(at_most, seed, since=since):
-            if problem := self.problem(crash, place):
+        for i, crash in enumerate(self.disk.crashes(at_most, seed, since=since)):
+            if problem := self.problem(crash, place, go_on=at_most >= MANY or i % 4 == 0):
                 yield problem
 
 
