@@ -297,7 +297,7 @@ def test_a_model_is_replaced_in_one_step_and_its_net_is_checked(tmp_path):
         classifier_files.save(tmp_path, DESCRIBED, fails)
     assert classifier_files.read(tmp_path)[1].read_bytes() == b"first"
     classifier_files.save(tmp_path, DESCRIBED, lambda path: path.write_bytes(b"second"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["classifier.json", "net-000002.keras"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["classifier.json", "lock", "net-000002.keras"]
     net = tmp_path / "net-000002.keras"
     net.write_bytes(b"sEcond")
     assert "checksum differs" in classifier_files.verify(tmp_path)[0]

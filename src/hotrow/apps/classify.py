@@ -72,7 +72,11 @@ def _check_out(folder: Path) -> Path:
     if folder.exists() and not folder.is_dir():
         raise DataError(f"--out {folder} is a file; give the name of a folder")
     if folder.is_dir():
-        strange = [p.name for p in folder.iterdir() if p.name != REPORT and not classifier_files.is_ours(p.name)]
+        strange = [
+            p.name
+            for p in folder.iterdir()
+            if p.name not in {REPORT, f"{REPORT}.tmp"} and not classifier_files.is_ours(p.name)
+        ]
         if strange:
             raise DataError(
                 f"--out {folder} holds something else than a classifier ({strange[0]}); give another folder"

@@ -43,7 +43,7 @@ def _check_out(folder: Path) -> Path:
 
 
 def _is_ours(folder: Path) -> bool:
-    ours = {"users", "items", "model.json", REPORT}
+    ours = {"users", "items", "lock", *(name + end for name in ("model.json", REPORT) for end in ("", ".tmp"))}
     return all(path.name in ours or path.name.startswith("pairs-") for path in folder.iterdir())
 
 

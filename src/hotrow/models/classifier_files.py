@@ -2,6 +2,7 @@
 
 ```
 model/
+├── lock                 held by the one that saves
 ├── classifier.json      {"format": 1, "config": {…}, "columns": {…}, "classes": […], "notes": {…}, "net": {…}}
 └── net-000002.keras     named by classifier.json, with its size and the CRC-32 of each chunk
 ```
@@ -13,11 +14,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from hotrow.errors import CorruptError, HotrowError, MissingExtraError
-from hotrow.store.files import Output, Part, check_part, make_folders, write_durably
+from hotrow.store.files import Output, Part, check_part, make_folders, naming, sync_folder, write_durably
+from hotrow.store.lock import NAME as LOCK
+from hotrow.store.lock import lock
 
 T = TypeVar("T")
 NAME = "classifier.json"
@@ -32,30 +36,60 @@ def is_classifier(folder: Path) -> bool:
 
 
 def is_ours(name: str) -> bool:
-    """Whether a file of this name may be a classifier's."""
-    return name == NAME or bool(_NET.fullmatch(name)) or name.startswith("new.")
+    """Whether a file of this name may be a classifier's, or what a save of one left when it was killed."""
+    return name in {NAME, f"{NAME}.tmp", LOCK} or bool(_NET.fullmatch(name)) or name.startswith("new.")
 
 
 def save(folder: Path, described: dict[str, Any], save_net: Callable[[Path], None]) -> None:
-    """Write what is described and the net to `folder`, over the model that is there, in one step."""
+    """Write what is described and the net to `folder`, over the model that is there, in one step.
+
+    LockedError if somebody else is saving there; OSError, with the path, and the model before as it was.
+    """
     make_folders(folder)
-    numbers = [int(path.name[4:10]) for path in folder.glob("net-*.keras") if _NET.fullmatch(path.name)]
-    path = folder / f"net-{max(numbers, default=0) + 1:06d}.keras"
-    draft = folder / "new.keras"
+    with lock(folder):
+        numbers = [int(path.name[4:10]) for path in _nets(folder)]
+        path = folder / f"net-{max(numbers, default=0) + 1:06d}.keras"
+        try:
+            part = _save_net(save_net, path)
+            net = {"name": part.name, "bytes": part.size, "chunk": part.chunk, "crc32": list(part.crc32)}
+            fields = {"format": FORMAT, **described, "net": net}
+            text = json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+            sync_folder(folder)  # or a crash could leave a classifier.json that names a net whose name isn't there
+            write_durably(folder / NAME, text.encode())
+        except BaseException:
+            _undo(folder, path)
+            raise
+        for old in _nets(folder):
+            if old != path:
+                with suppress(OSError):  # it is left to the next save
+                    old.unlink()
+
+
+def _nets(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("net-*.keras") if _NET.fullmatch(path.name)]
+
+
+def _save_net(save_net: Callable[[Path], None], path: Path) -> Part:
+    draft = path.with_name("new.keras")
     try:
-        save_net(draft)
+        with naming(draft):
+            save_net(draft)
         with Output(path) as out:
             out.write(draft.read_bytes())
             out.finish()
-            part = out.part()
+        return out.part()
     finally:
-        draft.unlink(missing_ok=True)
-    net = {"name": part.name, "bytes": part.size, "chunk": part.chunk, "crc32": list(part.crc32)}
-    text = json.dumps({"format": FORMAT, **described, "net": net}, indent=1, ensure_ascii=False, allow_nan=False)
-    write_durably(folder / NAME, (text + "\n").encode())
-    for old in folder.glob("net-*.keras"):
-        if old != path and _NET.fullmatch(old.name):
-            old.unlink()
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def _undo(folder: Path, net: Path) -> None:
+    """Remove a net that nothing names, or each try would leave more on a disk that is full."""
+    with suppress(CorruptError):
+        if _described(folder)[1] == net:  # the disk may show this model or the one before, and has both
+            return
+    with suppress(OSError):
+        net.unlink(missing_ok=True)
 
 
 def read(folder: Path) -> tuple[dict[str, Any], Path]:

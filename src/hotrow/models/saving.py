@@ -2,6 +2,7 @@
 
 ```
 model/
+├── lock                             held by the one that saves
 ├── model.json                       {"format": 1, "config": {…}, "generations": {"users": 2, "items": 2}, "pairs": {…}}
 ├── pairs-000002.safetensors         uint64 (n,): user << 32 | item, both numbered as in users.ids() and items.ids()
 ├── users/generation-000002/         a table, see docs/format.md
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,8 +24,9 @@ import numpy as np
 from hotrow.errors import CorruptError, HotrowError
 from hotrow.store import generations
 from hotrow.store import load as load_table
-from hotrow.store.files import Part, check_part, make_folders, write_durably
+from hotrow.store.files import Part, check_part, make_folders, sync_folder, write_durably
 from hotrow.store.format import read_arrays, write_arrays
+from hotrow.store.lock import lock
 
 if TYPE_CHECKING:
     from hotrow.models.retrieval import Retrieval
@@ -34,22 +37,55 @@ FORMAT = 1
 
 
 def save(model: Retrieval, folder: Path) -> None:
-    """Write `model` to `folder`, over the model that is there, in one step."""
+    """Write `model` to `folder`, over the model that is there, in one step.
+
+    LockedError if somebody else is saving there; OSError, with the path, and the model before as it was.
+    """
     make_folders(folder)
-    numbers = {
-        side: _save_table(table, folder / side) for side, table in (("users", model.users), ("items", model.items))
-    }
-    path = folder / f"pairs-{numbers['items']:06d}.safetensors"
+    with lock(folder):
+        numbers: dict[str, int] = {}
+        try:
+            for side, table in (("users", model.users), ("items", model.items)):
+                numbers[side] = _save_table(table, folder / side)
+            described = {
+                "format": FORMAT,
+                "config": model.config,
+                "generations": numbers,
+                "pairs": _save_pairs(model.pairs_in_order(), _pairs_of(folder, numbers)),
+            }
+            sync_folder(folder)  # or a crash could leave a model.json that names pairs whose name isn't there
+            write_durably(folder / NAME, (json.dumps(described, indent=1) + "\n").encode())
+        except BaseException:
+            _undo(folder, numbers)
+            raise
+        _tidy(folder, numbers)
+
+
+def _pairs_of(folder: Path, numbers: dict[str, int]) -> Path:
+    return folder / f"pairs-{numbers['items']:06d}.safetensors"
+
+
+def _save_pairs(pairs: np.ndarray, path: Path) -> dict[str, Any]:
     path.unlink(missing_ok=True)  # of a save that never ended
-    part = write_arrays(path, {"pairs": model.pairs_in_order()})
-    described = {
-        "format": FORMAT,
-        "config": model.config,
-        "generations": numbers,
-        "pairs": {"name": part.name, "bytes": part.size, "chunk": part.chunk, "crc32": list(part.crc32)},
-    }
-    write_durably(folder / NAME, (json.dumps(described, indent=1) + "\n").encode())
-    _tidy(folder, numbers, path.name)
+    part = write_arrays(path, {"pairs": pairs})
+    return {"name": part.name, "bytes": part.size, "chunk": part.chunk, "crc32": list(part.crc32)}
+
+
+def _undo(folder: Path, numbers: dict[str, int]) -> None:
+    """Remove what a save that failed has written, or each try would leave more on a disk that is full.
+
+    Not if model.json names it by now: then the disk may show this model or the one before, and has both.
+    """
+    try:
+        if read_description(folder)["generations"] == numbers:
+            return
+    except CorruptError:
+        if (folder / NAME).exists():
+            return
+    generations.remove_all([generations.folder_of(folder / side, number) for side, number in numbers.items()])
+    if "items" in numbers:
+        with suppress(OSError):
+            _pairs_of(folder, numbers).unlink(missing_ok=True)
 
 
 def _save_table(table: Table, path: Path) -> int:
@@ -57,14 +93,15 @@ def _save_table(table: Table, path: Path) -> int:
     return table.save(path, keep=sys.maxsize)
 
 
-def _tidy(folder: Path, numbers: dict[str, int], pairs: str) -> None:
-    """Remove what the new model.json doesn't need, but for each table's generation before."""
+def _tidy(folder: Path, numbers: dict[str, int]) -> None:
+    """Remove what the new model.json doesn't need, but for each table's generation before; what can't be, stays."""
     for side, number in numbers.items():
         older = [old for old in generations.whole(folder / side) if old < number]
         generations.remove_all([generations.folder_of(folder / side, old) for old in older[:-1]])
     for old in folder.glob("pairs-*.safetensors"):
-        if old.name != pairs:
-            old.unlink()
+        if old != _pairs_of(folder, numbers):
+            with suppress(OSError):
+                old.unlink()
 
 
 def load(kind: type[Retrieval], folder: Path) -> Retrieval:
