@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import hotrow
+import hotrow.store
 from hotrow.store.snapshot import generations
 
 BASE, DIM = 5000, 8
@@ -48,8 +49,21 @@ def opened(path: Path) -> hotrow.Table:
     return hotrow.Table(DIM, optimizer=hotrow.SGD(1.0), initializer=hotrow.Zeros())
 
 
+def delta(table: hotrow.Table, path: Path) -> int:
+    """What has changed; now and then all, and the chain before it goes."""
+    return table.save(path, keep=1) if table.saved is None or table.steps % 8 == 0 else table.save_delta()
+
+
+def compact(table: hotrow.Table, path: Path) -> int:
+    """What has changed, and then a snapshot of it."""
+    delta(table, path)
+    return hotrow.store.compact(path, keep=1)
+
+
 OPERATIONS: dict[str, Callable[[hotrow.Table, Path], int]] = {
     "save": lambda table, path: table.save(path),
+    "delta": delta,
+    "compact": compact,
 }
 
 
