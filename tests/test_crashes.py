@@ -22,7 +22,7 @@ import hotrow.store
 from hotrow.store import forgetting
 from hotrow.store.snapshot import generations, verify
 
-STATES = [pytest.param(100, id="some states"), pytest.param(3000, id="many states", marks=pytest.mark.long)]
+STATES = [pytest.param(80, id="some states"), pytest.param(3000, id="many states", marks=pytest.mark.long)]
 
 
 def held(table: hotrow.Table):
@@ -236,7 +236,7 @@ def test_a_folder_made_by_a_save_that_died_is_durable_after_the_next(tmp_path):
     calls = calls_of_a_save(tmp_path / "calls", saved=False)
     for step in [i for i, name in enumerate(calls, 1) if name == "mkdir"]:
         story = saved_after_a_broken_one(tmp_path / f"{step}", "dies", step + 1, saved=False)
-        assert list(story.problems(tmp_path / "crash", 60, since=1)) == []
+        assert list(story.problems(tmp_path / "crash", 30, since=1)) == []
 
 
 def test_a_generation_half_removed_by_a_save_that_died_never_comes_back_half(tmp_path):
@@ -244,4 +244,4 @@ def test_a_generation_half_removed_by_a_save_that_died_never_comes_back_half(tmp
     step = calls.index("unlink")
     assert calls[step + 1] == "fsync"
     story = saved_after_a_broken_one(tmp_path / "dies", "dies", step + 2, saved=True)
-    assert list(story.problems(tmp_path / "crash", 300, since=2)) == []
+    assert list(story.problems(tmp_path / "crash", 150, since=2)) == []
