@@ -91,8 +91,11 @@ def _forget_in(folder: Path, number: int, ids: Any, progress: Progress | None) -
         sync_folder(folder)
         new = Manifest(int(stays.sum()), config, parts, manifest.parent, stands_for)
         write_durably(folder / MANIFEST, encode(new))
-    finally:  # the old files, or, after an error, the new ones
-        folders.remove_strangers(folder)
+    except BaseException:
+        if read_manifest(folder).sha256 == manifest.sha256:  # else the disk may still show either, and needs both
+            folders.remove_strangers(folder)
+        raise
+    folders.remove_strangers(folder)
     return [removed for role in parts if (removed := _removed(number, role, state, stays, gone_stays)).rows]
 
 
