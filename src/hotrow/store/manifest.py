@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +13,8 @@ from typing import Any, cast
 import numpy as np
 
 from hotrow.errors import ArgumentError, CorruptError, DataError
-from hotrow.store.files import Part, open_part, reading, size_of
+from hotrow.store.files import Part
+from hotrow.store.sealed import DIGITS, END, check_seal, read_whole, seal
 from hotrow.store.strict_json import MalformedError, natural, naturals, object_of, parse_object
 
 NAME = "manifest.json"
@@ -27,8 +28,6 @@ SLOT = re.compile(r"slot-([A-Za-z0-9_]{1,64})\.safetensors", re.ASCII)
 _NAME = re.compile(r"(?:rewritten-(?!0)\d{1,9}-)?([A-Za-z0-9_.-]{1,100})", re.ASCII)
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _FIELDS = {"format", "library", "parent", "stands_for", "rows", "config", "files", "sha256"}
-_END = b'"\n}\n'
-_DIGITS = 64
 
 
 @dataclass(frozen=True)
@@ -92,16 +91,16 @@ def encode(manifest: Manifest) -> bytes:
         "config": manifest.config,
     }
     lines = [f'"{name}": {json.dumps(value, allow_nan=False)}' for name, value in fields.items()]
-    files = ",\n".join(json.dumps(_part_to_json(part)) for part in manifest.parts.values())
+    files = ",\n".join(json.dumps(part_to_json(part)) for part in manifest.parts.values())
     start = ("{\n" + ",\n".join(lines) + f',\n"files": [\n{files}\n],\n"sha256": "').encode()
-    if len(start) > LIMIT - _DIGITS - len(_END):
+    if len(start) > LIMIT - DIGITS - len(END):
         raise ArgumentError(f"a manifest of {len(start):,} bytes couldn't be read back; at most {LIMIT:,}")
-    return start + hashlib.sha256(start).hexdigest().encode() + _END
+    return seal(start)
 
 
 def sha256_of(text: bytes) -> str:
     """The checksum at the end of the bytes of a manifest."""
-    return text[-_DIGITS - len(_END) : -len(_END)].decode()
+    return text[-DIGITS - len(END) : -len(END)].decode()
 
 
 def library() -> str:
@@ -112,7 +111,8 @@ def library() -> str:
         return "hotrow"
 
 
-def _part_to_json(part: Part) -> dict[str, Any]:
+def part_to_json(part: Part) -> dict[str, Any]:
+    """A file's entry in the list of what belongs together."""
     sums = np.array(part.crc32, ">u4").tobytes().hex()
     fields = {"name": part.name, "bytes": part.size, "chunk": part.chunk, "crc32": sums}
     return fields | ({"at": {name: list(span) for name, span in part.at.items()}} if part.at else {})
@@ -129,10 +129,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / NAME
     if folder.is_symlink():
         raise CorruptError(f"{folder}: is a symbolic link, and a snapshot has none")
-    with open_part(path) as file, reading(path):
-        if (size := size_of(file)) > LIMIT:
-            raise CorruptError(f"{path}: has {size:,} bytes, more than any manifest; at most {LIMIT:,}")
-        text = file.readall()
+    text = read_whole(path, LIMIT)
     try:
         return decode(text)
     except MalformedError as error:
@@ -143,7 +140,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 def decode(text: bytes) -> Manifest:
     """The manifest in `text`. MalformedError, or DataError for a later format."""
-    digits = _check_sum(text)
+    digits = check_seal(text)
     fields = parse_object(text)
     found = fields.get("format")
     if type(found) is int and found > FORMAT:
@@ -169,29 +166,24 @@ def _is_sha256(value: Any) -> bool:
     return type(value) is str and _SHA256.fullmatch(value) is not None
 
 
-def _check_sum(text: bytes) -> str:
-    """The digits at the end, which are the SHA-256 of every byte before them."""
-    start, digits = text[: -_DIGITS - len(_END)], text[-_DIGITS - len(_END) : -len(_END)]
-    if not text.endswith(_END) or hashlib.sha256(start).hexdigest().encode() != digits:
-        raise MalformedError("isn't what was written (its checksum differs)")
-    return digits.decode()
-
-
 def _parts(files: list[Any], *needed: str) -> dict[str, Part]:
-    parts = [_part(entry) for entry in files]
+    parts = [part_from_json(entry, role_of) for entry in files]
     found = dict(parts)
     if len(found) < len(parts) or not set(needed) <= set(found) or {INDEX, GONE} <= set(found):
         raise MalformedError(f"lists the files {[part.name for _, part in parts]!s:.500}: one twice, or one missing")
     return found
 
 
-def _part(entry: Any) -> tuple[str, Part]:
-    """What a file is, and the file."""
+def part_from_json(entry: Any, role_of: Callable[[str], str | None]) -> tuple[str, Part]:
+    """What the file of an entry is, by its name, and the file; MalformedError if it can't be one.
+
+    role_of  what a file of that name is, None for a name that no file here has
+    """
     required = {"name", "bytes", "chunk", "crc32"}
     fields = object_of(entry, required) or object_of(entry, required | {"at"})
     role = role_of(fields["name"]) if fields is not None and type(fields["name"]) is str else None
     if fields is None or role is None:
-        raise MalformedError(f"lists a file that no snapshot has: {entry!s:.200}")
+        raise MalformedError(f"lists a file that no snapshot has, nor a model: {entry!s:.200}")
     size, chunk, sums = fields["bytes"], fields["chunk"], _sums(fields["crc32"])
     if not (natural(size) and natural(chunk) and 1 << 12 <= chunk <= 1 << 26) or sums is None:
         raise MalformedError(f"lists {fields['name']} with sizes or checksums that can't be")
