@@ -3,25 +3,30 @@
 ```
 model/
 ├── lock                 held by the one that saves
-├── classifier.json      {"format": 1, "config": {…}, "columns": {…}, "classes": […], "notes": {…}, "net": {…}}
+├── classifier.json      {"format": 1, "config": {…}, "columns": {…}, "classes": […], "notes": {…}, "net": {…},
+│                         "sha256": …}
 └── net-000002.keras     named by classifier.json, with its size and the CRC-32 of each chunk
 ```
-Until classifier.json is replaced, the model is the one before, all of it.
+Until classifier.json is replaced, the model is the one before, all of it. It ends with a checksum of itself, see
+`store/sealed.py`.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from hotrow.errors import CorruptError, HotrowError, MissingExtraError
 from hotrow.store.files import Output, Part, check_part, make_folders, naming, sync_folder, write_durably
 from hotrow.store.lock import NAME as LOCK
 from hotrow.store.lock import lock
+from hotrow.store.manifest import part_from_json, part_to_json
+from hotrow.store.sealed import read_sealed, sealed
+from hotrow.store.strict_json import MalformedError
 
 T = TypeVar("T")
 NAME = "classifier.json"
@@ -51,11 +56,9 @@ def save(folder: Path, described: dict[str, Any], save_net: Callable[[Path], Non
         path = folder / f"net-{max(numbers, default=0) + 1:06d}.keras"
         try:
             part = _save_net(save_net, path)
-            net = {"name": part.name, "bytes": part.size, "chunk": part.chunk, "crc32": list(part.crc32)}
-            fields = {"format": FORMAT, **described, "net": net}
-            text = json.dumps(fields, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+            text = sealed({"format": FORMAT, **described, "net": part_to_json(part)})
             sync_folder(folder)  # or a crash could leave a classifier.json that names a net whose name isn't there
-            write_durably(folder / NAME, text.encode())
+            write_durably(folder / NAME, text)
         except BaseException:
             _undo(folder, path)
             raise
@@ -71,6 +74,8 @@ def _nets(folder: Path) -> list[Path]:
 
 def _save_net(save_net: Callable[[Path], None], path: Path) -> Part:
     draft = path.with_name("new.keras")
+    if os.path.lexists(draft):  # left by a save that was killed, or a link, and Keras would write where it leads
+        draft.unlink()
     try:
         with naming(draft):
             save_net(draft)
@@ -124,11 +129,8 @@ def checked(path: Path, make: Callable[[], T]) -> T:
 
 def _described(folder: Path) -> tuple[dict[str, Any], Path, Part]:
     path = folder / NAME
-    try:
-        described = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise CorruptError(f"{path}: isn't the JSON that a save writes ({error})") from error
-    if not isinstance(described, dict) or set(cast("dict[str, Any]", described)) != set(_FIELDS):
+    described = read_sealed(path)
+    if set(described) != set(_FIELDS):
         raise CorruptError(f"{path}: expected an object of {', '.join(_FIELDS)}")
     if described["format"] != FORMAT:
         raise CorruptError(f"{path}: is of format {described['format']!r:.20}, and this hotrow reads {FORMAT}")
@@ -137,14 +139,8 @@ def _described(folder: Path) -> tuple[dict[str, Any], Path, Part]:
             raise CorruptError(f"{path}: its {name} isn't as a save writes it")
     if not all(isinstance(label, (str, int)) for label in described["classes"]) or len(described["classes"]) < 2:
         raise CorruptError(f"{path}: its classes aren't as a save writes them")
-    return cast("dict[str, Any]", described), *_net(path, described["net"])
-
-
-def _net(path: Path, fields: dict[str, Any]) -> tuple[Path, Part]:
     try:
-        part = Part(str(fields["name"]), int(fields["bytes"]), int(fields["chunk"]), tuple(map(int, fields["crc32"])))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptError(f"{path}: its net isn't described as a save does ({error!r})") from error
-    if not _NET.fullmatch(part.name) or part.chunk < 4096:
-        raise CorruptError(f"{path}: names a file that no model has: {part.name!r:.100}")
-    return path.with_name(part.name), part
+        _, part = part_from_json(described["net"], lambda name: "net" if _NET.fullmatch(name) else None)
+    except MalformedError as error:
+        raise CorruptError(f"{path}: {error}") from error
+    return described, path.with_name(part.name), part

@@ -3,30 +3,35 @@
 ```
 model/
 ├── lock                             held by the one that saves
-├── model.json                       {"format": 1, "config": {…}, "generations": {"users": 2, "items": 2}, "pairs": {…}}
+├── model.json                       {"format": 1, "config": {…}, "generations": {"users": 2, "items": 2}, "pairs": {…},
+│                                     "sha256": …}
 ├── pairs-000002.safetensors         uint64 (n,): user << 32 | item, both numbered as in users.ids() and items.ids()
 ├── users/generation-000002/         a table, see docs/format.md
 └── items/generation-000002/
 ```
-Until model.json is replaced, the model is the one before, all of it.
+Until model.json is replaced, the model is the one before, all of it. It ends with a checksum of itself, see
+`store/sealed.py`. Nothing outside of the folder is read, written or removed: a link in the place of a table is refused.
 """
 
 from __future__ import annotations
 
-import json
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotrow.errors import CorruptError, HotrowError
+from hotrow.errors import CorruptError
 from hotrow.store import generations
 from hotrow.store import load as load_table
 from hotrow.store.files import Part, check_part, make_folders, sync_folder, write_durably
 from hotrow.store.format import read_arrays, write_arrays
 from hotrow.store.lock import lock
+from hotrow.store.manifest import part_from_json, part_to_json
+from hotrow.store.sealed import read_sealed, sealed
+from hotrow.store.strict_json import MalformedError, natural, object_of
 
 if TYPE_CHECKING:
     from hotrow.models.retrieval import Retrieval
@@ -34,6 +39,9 @@ if TYPE_CHECKING:
 
 NAME = "model.json"
 FORMAT = 1
+_FIELDS = {"format", "config", "generations", "pairs"}
+_SIDES = ("users", "items")
+_PAIRS = re.compile(r"pairs-[0-9]{6,18}\.safetensors")
 
 
 def save(model: Retrieval, folder: Path) -> None:
@@ -45,8 +53,8 @@ def save(model: Retrieval, folder: Path) -> None:
     with lock(folder):
         numbers: dict[str, int] = {}
         try:
-            for side, table in (("users", model.users), ("items", model.items)):
-                numbers[side] = _save_table(table, folder / side)
+            for side in _SIDES:
+                numbers[side] = _save_table(getattr(model, side), _table_folder(folder, side))
             described = {
                 "format": FORMAT,
                 "config": model.config,
@@ -54,7 +62,7 @@ def save(model: Retrieval, folder: Path) -> None:
                 "pairs": _save_pairs(model.pairs_in_order(), _pairs_of(folder, numbers)),
             }
             sync_folder(folder)  # or a crash could leave a model.json that names pairs whose name isn't there
-            write_durably(folder / NAME, (json.dumps(described, indent=1) + "\n").encode())
+            write_durably(folder / NAME, sealed(described))
         except BaseException:
             _undo(folder, numbers)
             raise
@@ -68,7 +76,7 @@ def _pairs_of(folder: Path, numbers: dict[str, int]) -> Path:
 def _save_pairs(pairs: np.ndarray, path: Path) -> dict[str, Any]:
     path.unlink(missing_ok=True)  # of a save that never ended
     part = write_arrays(path, {"pairs": pairs})
-    return {"name": part.name, "bytes": part.size, "chunk": part.chunk, "crc32": list(part.crc32)}
+    return part_to_json(part)
 
 
 def _undo(folder: Path, numbers: dict[str, int]) -> None:
@@ -93,13 +101,21 @@ def _save_table(table: Table, path: Path) -> int:
     return table.save(path, keep=sys.maxsize)
 
 
+def _table_folder(folder: Path, side: str) -> Path:
+    """Where a table is. CorruptError for a link, by which a save would write and remove elsewhere."""
+    path = folder / side
+    if path.is_symlink():
+        raise CorruptError(f"{path}: is a symbolic link, and a model has none")
+    return path
+
+
 def _tidy(folder: Path, numbers: dict[str, int]) -> None:
     """Remove what the new model.json doesn't need, but for each table's generation before; what can't be, stays."""
     for side, number in numbers.items():
         older = [old for old in generations.whole(folder / side) if old < number]
         generations.remove_all([generations.folder_of(folder / side, old) for old in older[:-1]])
-    for old in folder.glob("pairs-*.safetensors"):
-        if old != _pairs_of(folder, numbers):
+    for old in folder.iterdir():
+        if _PAIRS.fullmatch(old.name) and old != _pairs_of(folder, numbers):
             with suppress(OSError):
                 old.unlink()
 
@@ -108,22 +124,29 @@ def load(kind: type[Retrieval], folder: Path) -> Retrieval:
     """The model in `folder`. CorruptError, naming the file, for what isn't one."""
     described = read_description(folder)
     path, part = pairs_file(folder, described)
-    try:
-        model = kind(**described["config"])
-        numbers = described["generations"]
-        model.users, model.items = (load_table(folder / side, numbers[side]) for side in ("users", "items"))
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, HotrowError) and not isinstance(error, ValueError):
-            raise
-        raise CorruptError(f"{folder / NAME}: {error!r} is wrong with it") from error
+    model = _empty(kind, folder / NAME, described["config"])
+    numbers = described["generations"]
+    users, items = (load_table(_table_folder(folder, side), numbers[side]) for side in _SIDES)
+    if (users.dim, items.dim) != (model.users.dim, model.items.dim):
+        raise CorruptError(
+            f"{folder / NAME}: its tables have vectors of {users.dim} and {items.dim} floats, expected "
+            f"{model.users.dim} and {model.items.dim}"
+        )
+    model.users, model.items = users, items
     pairs = read_arrays(path, {"pairs": ("U64", (None,))}, part)["pairs"]
-    users, items = pairs >> np.uint64(32), pairs & np.uint64(0xFFFFFFFF)
-    if len(pairs) and (
-        users.max() >= len(model.users) or items.max() >= len(model.items) or (np.diff(pairs) == 0).any()
-    ):
-        raise CorruptError(f"{path}: has pairs of users or items that the tables haven't")
+    most = pairs >> np.uint64(32), pairs & np.uint64(0xFFFFFFFF)
+    if len(pairs) and (most[0].max() >= len(users) or most[1].max() >= len(items) or (pairs[1:] <= pairs[:-1]).any()):
+        raise CorruptError(f"{path}: has pairs of users or items that the tables haven't, or not in their order")
     model.remember(pairs)
     return model
+
+
+def _empty(kind: type[Retrieval], path: Path, config: dict[str, Any]) -> Retrieval:
+    """A model of this config that has learned nothing yet."""
+    try:
+        return kind(**config)
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CorruptError(f"{path}: its config is no model's: {error!r:.300}") from error
 
 
 def verify(folder: Path) -> list[str]:
@@ -136,27 +159,23 @@ def verify(folder: Path) -> list[str]:
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """model.json, its outline checked."""
+    """model.json, its checksum and its outline checked."""
     path = folder / NAME
-    try:
-        described = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise CorruptError(f"{path}: isn't the JSON that a save writes ({error})") from error
-    wanted = {"format", "config", "generations", "pairs"}
-    if not isinstance(described, dict) or set(cast("dict[str, Any]", described)) != wanted:
-        raise CorruptError(f"{path}: expected an object of {', '.join(sorted(wanted))}")
+    described = read_sealed(path)
+    if set(described) != _FIELDS or not isinstance(described["config"], dict):
+        raise CorruptError(f"{path}: expected an object of {', '.join(sorted(_FIELDS))}")
     if described["format"] != FORMAT:
-        raise CorruptError(f"{path}: is of format {described['format']!r}, and this hotrow reads {FORMAT}")
-    return cast("dict[str, Any]", described)
+        raise CorruptError(f"{path}: is of format {described['format']!r:.20}, and this hotrow reads {FORMAT}")
+    numbers = object_of(described["generations"], set(_SIDES))
+    if numbers is None or not all(map(natural, numbers.values())):
+        raise CorruptError(f"{path}: its generations aren't numbers of {' and '.join(_SIDES)}")
+    return described
 
 
 def pairs_file(folder: Path, described: dict[str, Any]) -> tuple[Path, Part]:
     """Where the known pairs are, and what they must be."""
     try:
-        fields = described["pairs"]
-        part = Part(str(fields["name"]), int(fields["bytes"]), int(fields["chunk"]), tuple(map(int, fields["crc32"])))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptError(f"{folder / NAME}: its pairs aren't described as a save does ({error!r})") from error
-    if Path(part.name).name != part.name or not part.name.startswith("pairs-") or part.chunk < 4096:
-        raise CorruptError(f"{folder / NAME}: names a file that no model has: {part.name!r:.100}")
+        _, part = part_from_json(described["pairs"], lambda name: "pairs" if _PAIRS.fullmatch(name) else None)
+    except MalformedError as error:
+        raise CorruptError(f"{folder / NAME}: {error}") from error
     return folder / part.name, part

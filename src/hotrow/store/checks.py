@@ -32,7 +32,7 @@ def made_of(where: object) -> Generator[None]:
     """Within, a table is made of what was read; a config or slots that no table of this version has is damage, too."""
     try:
         yield
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise CorruptError(
             f"{where}: what it says of its optimizer, initializer or slots fits no table: {error!r}"
         ) from error
