@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from test_collisions import colliding
 
 import hotrow
-from hotrow.store.arrays import from_arrays, to_arrays
+from hotrow.store.arrays import from_arrays, sealed, to_arrays
 from hotrow.store.checks import made_of
 from hotrow.table.optimizers import OPTIMIZERS
 
@@ -79,7 +80,8 @@ def test_each_slot_of_each_optimizer_comes_back(optimizer):
     table = trained(optimizer=optimizer)
     arrays = to_arrays(table.state())
     widths = table.optimizer.slot_widths(DIM)
-    assert arrays.keys() == {"config", "keys", "weights", "text", "offsets", *(f"slot_{name}" for name in widths)}
+    slots = {f"slot_{name}" for name in widths}
+    assert arrays.keys() == {"config", "keys", "weights", "text", "offsets", "sum"} | slots
     assert contents(read(arrays)) == contents(table)
 
 
@@ -99,7 +101,7 @@ def test_strings_that_share_a_key_come_back():
     assert contents(again) == contents(table)
     np.testing.assert_array_equal(again.lookup([other, one]), table.lookup([other, one]))
     assert again.ids().to_pylist() == [one, other, "c"]
-    assert "keys aren't those of their strings" in corrupt(config(aliases=0)(arrays))
+    assert "keys aren't those of their strings" in corrupt(sealed(config(aliases=0)(arrays)))
 
 
 def test_numbers_that_are_not_finite_come_back_as_they_are():
@@ -155,6 +157,12 @@ def bytes_of(text):
     return lambda _: np.frombuffer(text, np.uint8)
 
 
+def with_its_sum(arrays):
+    """What can be summed gets its sum; of a type that no table has, it can't."""
+    known = all(str(array.dtype) in {"uint8", "uint64", "int64", "float32"} for array in arrays.values())
+    return sealed(arrays) if known else arrays
+
+
 BAD = {
     "nothing": (lambda arrays: {}, "has no config"),
     **{f"no {name}": (without(name), f"has no {name}") for name in ("config", "keys", "weights", "text", "offsets")},
@@ -164,7 +172,7 @@ BAD = {
     "a wide slot": (changed("slot_m", lambda a: np.tile(a, 2)), "expected slot m of shape (4, 3); got (4, 6)"),
     "a short slot": (changed("slot_m", lambda a: a[:1]), "slot_m is float32 of shape (1, 3)"),
     "a flat slot": (changed("slot_m", np.ravel), "slot_m is float32 of shape (12,)"),
-    "more": (lambda arrays: arrays | {"more": np.zeros(1)}, "has more besides"),
+    "more": (lambda arrays: arrays | {"more": np.zeros(1, np.float32)}, "has more besides"),
     "doubles": (changed("weights", lambda a: a.astype(np.float64)), "weights is float64"),
     "another byte order": (changed("weights", lambda a: a.astype(">f4")), "weights is >f4"),
     "signed keys": (changed("keys", lambda a: a.astype(np.int64)), "keys is int64"),
@@ -219,22 +227,45 @@ BAD = {
 
 
 @pytest.mark.parametrize(("change", "text"), BAD.values(), ids=BAD.keys())
-def test_what_no_table_has_written_is_corrupt(change, text):
-    assert text in corrupt(change(to_arrays(trained().state())))
+def test_what_no_table_has_written_is_corrupt_even_with_a_right_checksum(change, text):
+    assert text in corrupt(with_its_sum(change(to_arrays(trained().state()))))
 
 
 def test_a_string_that_stands_there_twice_under_a_false_key_is_corrupt():
     arrays = to_arrays(trained(("a", "b")).state())
     arrays["text"][:] = arrays["text"][0]
     arrays = config(aliases=1)(arrays)
-    assert "some strings stand there twice" in corrupt(arrays)
+    assert "some strings stand there twice" in corrupt(sealed(arrays))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    {
+        "no sum": (without("sum"), "has no sum"),
+        "a long sum": (changed("sum", lambda a: np.append(a, a)), "sum is uint8 of shape (8,)"),
+        "another sum": (changed("sum", lambda a: a ^ 1), "checksum differs"),
+        "two arrays that changed places": (
+            lambda arrays: arrays | {"slot_m": arrays["slot_v"], "slot_v": arrays["slot_m"]},
+            "checksum differs",
+        ),
+        "an array of another shape": (changed("weights", lambda a: a.reshape(2, -1)), "checksum differs"),
+        "more": (lambda arrays: arrays | {"slot_x": np.zeros((4, 0), np.float32)}, "checksum differs"),
+    }.values(),
+)
+def test_arrays_without_their_checksum_are_corrupt(change, text):
+    assert text in corrupt(change(to_arrays(trained().state())))
+
+
+def test_the_checksum_is_as_the_docstring_says():
+    arrays = to_arrays(hotrow.Table(2, optimizer=hotrow.SGD(), ids="uint64").state())
+    wanted = zlib.crc32(b"config uint8 %d\n" % len(arrays["config"]) + arrays["config"].tobytes())
+    wanted = zlib.crc32("keys uint64 0\nweights float32 0×2\n".encode(), wanted)
+    assert arrays["sum"].tobytes() == wanted.to_bytes(4, "little")
 
 
 @given(st.data())
-def test_flipped_bits_and_cuts_give_the_same_table_or_are_corrupt(data):
-    """Numbers may be others, for arrays have no checksum; but what comes is a table, or CorruptError."""
-    table = trained()
-    arrays = to_arrays(table.state())
+def test_flipped_bits_and_cuts_are_corrupt(data):
+    arrays = to_arrays(trained().state())
     name = data.draw(st.sampled_from(sorted(arrays)))
     array = arrays[name].copy()
     flat = array.reshape(-1).view(np.uint8)
@@ -243,13 +274,22 @@ def test_flipped_bits_and_cuts_give_the_same_table_or_are_corrupt(data):
     else:
         flat[data.draw(st.integers(0, len(flat) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         arrays[name] = array
+    corrupt(arrays)
+
+
+@given(st.data())
+def test_what_has_a_right_checksum_is_a_table_that_goes_on_or_is_corrupt(data):
+    """As a stranger could write it: numbers may be others, but what comes is a table that can be used."""
+    arrays = to_arrays(trained().state())
+    name = data.draw(st.sampled_from(sorted(set(arrays) - {"sum"})))
+    array = arrays[name].copy()
+    flat = array.reshape(-1).view(np.uint8)
+    flat[data.draw(st.integers(0, len(flat) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     try:
-        again = read(arrays)
+        again = read(sealed(arrays | {name: array}))
     except hotrow.CorruptError:
         return
-    assert contents(again) == {key: value.tobytes() for key, value in arrays.items()} or name == "config"
-    assert len(again) == len(table)
     ids = again.ids().to_pylist()
-    assert len(set(ids)) == len(ids)
+    assert len(set(ids)) == len(ids) == len(again)
     np.testing.assert_array_equal(again.lookup(ids), again.vectors())
     again.update(ids, np.ones((len(ids), DIM), np.float32))

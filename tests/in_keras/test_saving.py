@@ -19,7 +19,7 @@ import pytest
 import hotrow
 from hotrow.bridges.stage import Stage
 from hotrow.keras.tokens import Token
-from hotrow.store.arrays import to_arrays
+from hotrow.store.arrays import sealed, to_arrays
 
 BACKEND = keras.backend.backend()
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -725,7 +725,7 @@ BAD = {
     "no slot": _changed(slot_m=None),
     "a slot too many": lambda arrays: arrays | {"slot_x": arrays["slot_m"]},
     "a slot that is narrow": lambda arrays: arrays | {"slot_m": arrays["slot_m"][:, :1]},
-    "other arrays": _changed(more=np.zeros(3)),
+    "other arrays": _changed(more=np.zeros(3, np.float32)),
     "keys of another kind": lambda arrays: arrays | {"keys": arrays["keys"].astype(np.int64)},
     "a key twice": lambda arrays: arrays | {"keys": np.repeat(arrays["keys"][:1], len(arrays["keys"]))},
     "fewer weights": lambda arrays: arrays | {"weights": arrays["weights"][1:]},
@@ -750,9 +750,10 @@ def test_a_part_that_no_layer_wrote_is_corrupt_and_changes_nothing(change):
     layer.save_own_variables(arrays)
     layer.table.find(["spoon"], grow=True)
     before = contents(layer.table)
-    with pytest.raises(hotrow.CorruptError, match="the part of layer 'mine'"):
-        layer.load_own_variables(change(arrays))
-    assert contents(layer.table) == before
+    for hostile in (change(arrays), sealed(change(arrays))):  # as damage, and as a stranger would write it
+        with pytest.raises(hotrow.CorruptError, match="the part of layer 'mine'"):
+            layer.load_own_variables(hostile)
+        assert contents(layer.table) == before
 
 
 @pytest.mark.parametrize("make", [functional, Net])
@@ -766,7 +767,7 @@ def test_a_damaged_file_is_refused_with_the_reason_and_leaves_the_table(tmp_path
     before = contents(table_of(model))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Keras's, about all the places where it has looked
-        with pytest.raises(ValueError, match=r"the part of layer 'embedding.*stand there twice"):  # Keras's own class
+        with pytest.raises(ValueError, match=r"of layer 'embedding.*its checksum differs"):  # Keras's own class
             model.load_weights(path)
     assert contents(table_of(model)) == before
 

@@ -111,10 +111,31 @@ def _arrays(table: Table) -> Arrays:
 
 def _read(part: Any, where: str) -> Mapping[str, np.ndarray]:
     try:
-        arrays = {name: np.asarray(part[name]) for name in part.keys()}  # noqa: SIM118 — Keras's stores aren't quite dicts
+        found = {name: part[name] for name in part.keys()}  # noqa: SIM118 — Keras's stores aren't quite dicts
+        _check_stored(found, where)
+        arrays = {name: np.asarray(array) for name, array in found.items()}
+    except CorruptError:
+        raise
     except Exception as error:
         raise CorruptError(f"{where} can't be read: {error}") from error
     return arrays
+
+
+def _check_stored(found: Mapping[str, Any], where: str) -> None:
+    """CorruptError, before anything is read, for arrays of HDF5 that aren't plain numbers within the file.
+
+    HDF5 knows arrays whose bytes are in other files, and arrays of terabytes that take none in this one.
+    """
+    stored = {name: array for name, array in found.items() if hasattr(getattr(array, "id", None), "get_storage_size")}
+    for name, array in stored.items():
+        if array.external or array.is_virtual or array.dtype.kind not in "uif":
+            raise CorruptError(f"{where}: {name} isn't an array of numbers in this file; expected what hotrow writes")
+        if array.id.get_storage_size() < array.nbytes:
+            raise CorruptError(f"{where}: {name} claims {array.nbytes:,} bytes, more than are stored of it")
+    files = {array.file.id: array.file.id.get_filesize() for array in stored.values()}
+    claimed = sum(array.nbytes for array in stored.values())
+    if claimed > sum(files.values()):
+        raise CorruptError(f"{where}: claims {claimed:,} bytes, in a file of {sum(files.values()):,}")
 
 
 def _restore(layer: Any, state: State, where: str) -> None:

@@ -6,6 +6,7 @@
     slot_NAME     float32 (n, width)   one for each slot of the optimizer
     text          uint8 (bytes,)       where ids are strings: all of them, UTF-8, one after the other …
     offsets       int64 (n + 1,)       … and where each begins and ends
+    sum           uint8 (4,)           CRC-32 of all of these: see `sealed`
 
 The index isn't in it: it is made from the keys.
 """
@@ -13,6 +14,7 @@ The index isn't in it: it is made from the keys.
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +30,8 @@ from hotrow.table.utf8 import buffers
 
 _SLOT = "slot_"
 _TEXTS = ("text", "offsets")
+_SUM = "sum"
+_DTYPES = {"uint8", "uint64", "int64", "float32"}
 Arrays = dict[str, np.ndarray]
 
 
@@ -45,12 +49,29 @@ def to_arrays(state: State) -> Arrays:
         if state.strings is not None:
             text, offsets = buffers(state.strings)
         arrays |= {"text": text[offsets[0] : offsets[-1]].copy(), "offsets": offsets - offsets[0]}
-    return arrays
+    return sealed(arrays)
+
+
+def sealed(arrays: Mapping[str, Any]) -> Arrays:
+    """These arrays with their checksum in `sum`, little-endian, in place of the one that is there.
+
+    It is the CRC-32 of one array after the other, in the order of their names: of the text "NAME DTYPE LENGTH×LENGTH"
+    and a line feed, then of the array's bytes in row order. MalformedError for an array of a type that no table has.
+    """
+    crc, others = 0, {name: arrays[name] for name in sorted(arrays) if name != _SUM}
+    for name, array in others.items():
+        if str(array.dtype) not in _DTYPES:
+            raise MalformedError(f"{name} is {array.dtype}, expected one of {', '.join(sorted(_DTYPES))}")
+        crc = zlib.crc32(f"{name} {array.dtype} {'×'.join(map(str, array.shape))}\n".encode(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, crc)
+    return others | {_SUM: np.array([crc], "<u4").view(np.uint8)}
 
 
 def from_arrays(arrays: Mapping[str, Any], where: str) -> State:
     """The state of these arrays, checked: CorruptError, naming `where`, for what no table has written."""
     try:
+        if not np.array_equal(_array(arrays, _SUM, "uint8", 4), sealed(arrays)[_SUM]):
+            raise MalformedError("isn't what was written (its checksum differs)")
         config = parse_object(_array(arrays, "config", "uint8", None).tobytes())
         if problem := config_problem(config):
             raise MalformedError(problem)
@@ -61,7 +82,7 @@ def from_arrays(arrays: Mapping[str, Any], where: str) -> State:
         weights = _array(arrays, "weights", "float32", n, config["dim"])
         slots = {name: _array(arrays, name, "float32", n, None) for name in arrays if name.startswith(_SLOT)}
         strings = _strings(arrays, keys, config["aliases"]) if config["ids"] == "string" else None
-        known = {"config", "keys", "weights", *slots, *(_TEXTS if strings is not None else ())}
+        known = {"config", "keys", "weights", _SUM, *slots, *(_TEXTS if strings is not None else ())}
         if unknown := arrays.keys() - known:
             raise MalformedError(f"has {', '.join(sorted(map(str, unknown)))} besides")
     except MalformedError as error:

@@ -1,7 +1,7 @@
 """A table within a module's state_dict: tensors alone, by the names of `hotrow.store.arrays`.
 
 emb.table.config   uint8     emb.table.keys    int64 (n,), the bits of the uint64 keys
-emb.table.weights  float32 (n, dim)    emb.table.slot_m, …
+emb.table.weights  float32 (n, dim)    emb.table.sum     uint8 (4,), the checksum    emb.table.slot_m, …
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hotrow.store.arrays import from_arrays, to_arrays
 from hotrow.table.state import State
 from hotrow.table.table import Table
 
-_NAMES = ("config", "keys", "weights")  # that every table has
+_NAMES = ("config", "keys", "weights", "sum")  # that every table has
 _OTHERS = ("text", "offsets")
 
 
@@ -64,5 +64,8 @@ def _restore(table: Table, state: State, where: str) -> None:
 def _array(value: Any, name: str, where: str) -> np.ndarray:
     if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.dtype == torch.bfloat16:
         raise CorruptError(f"{where}: {name} isn't a plain tensor; expected what hotrow has written")
-    array = value.numpy(force=True)
+    try:
+        array = value.numpy(force=True)
+    except (RuntimeError, TypeError) as error:  # without data, as on the device "meta", or of a type that NumPy hasn't
+        raise CorruptError(f"{where}: {name} has no values that can be read: {error}") from error
     return array.view(np.uint64) if name == "keys" and array.dtype == np.int64 and array.ndim else array
