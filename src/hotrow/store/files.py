@@ -228,9 +228,9 @@ def make_folders(path: Path) -> None:
 
 def open_part(path: Path) -> io.FileIO:
     """Open a plain file for reading. CorruptError for anything else: a link could lead out, a pipe would hang."""
-    if path.is_symlink():
-        raise CorruptError(f"{path}: is a symbolic link, and a snapshot has none")
     with reading(path):
+        if path.is_symlink():
+            raise CorruptError(f"{path}: is a symbolic link, and a snapshot has none")
         handle = os.open(path, _READ)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
