@@ -99,7 +99,7 @@ def errors_of(name: str, *, extra: str = "") -> Generator[None]:
     """Errors of Arrow and of the system as ours, with the name of what was read."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last for a column's name
         message = str(error).strip()
         if "invalid UTF8" in message:
             advice = f"Convert it, for example: iconv -f latin1 -t utf-8 {name} > utf-8.csv"
@@ -143,8 +143,9 @@ class ParquetSource:
         with errors_of(self.name), parquet.ParquetFile(self._path, **options) as file:
             done, total = 0, file.metadata.num_rows
             for batch in file.iter_batches(batch_size=_ROWS, columns=names, use_threads=False):
+                batch.validate(full=True)  # Arrow believes what a file says of itself, and would read beyond its end
                 done += len(batch)
-                yield [batch.column(name) for name in names], done / total
+                yield [batch.column(name) for name in names], done / max(1, total)
 
 
 class ArrowSource:
@@ -165,6 +166,7 @@ class ArrowSource:
         with errors_of(self.name), pa.memory_map(str(self._path)) as file:
             reader = self._open(file, options=options)
             for batch, share in self._file(reader) if self._random else self._stream(reader, file):
+                batch.validate(full=True)  # as above: an offset may lead anywhere
                 for start in range(0, len(batch), _ROWS):
                     part = batch.slice(start, _ROWS)
                     yield [part.column(i) for i in wanted], share

@@ -15,24 +15,40 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from hotrow.errors import CorruptError, HotrowError, MissingExtraError
+from hotrow.errors import CorruptError, MissingExtraError
 from hotrow.store.files import Output, Part, check_part, make_folders, naming, sync_folder, write_durably
 from hotrow.store.lock import NAME as LOCK
 from hotrow.store.lock import lock
 from hotrow.store.manifest import part_from_json, part_to_json
-from hotrow.store.sealed import read_sealed, sealed
-from hotrow.store.strict_json import MalformedError
+from hotrow.store.sealed import LIMIT, read_sealed, sealed
+from hotrow.store.strict_json import MalformedError, parse_object
 
 T = TypeVar("T")
 NAME = "classifier.json"
 FORMAT = 1
-_NET = re.compile(r"net-[0-9]{6}\.keras")
+_NET = re.compile(r"net-([0-9]{6,200})\.keras")
 _FIELDS = {"format": int, "config": dict, "columns": dict, "classes": list, "notes": dict, "net": dict}
+_ENTRIES = ["config.json", "metadata.json", "model.weights.h5"]
+_NAMES = ("module", "class_name", "registered_name")
+_KERAS = {
+    "keras": {"DTypePolicy"},
+    "keras.initializers": {"GlorotUniform", "Ones", "RandomNormal", "Zeros"},
+    "keras.layers": {
+        "Activation", "Add", "BatchNormalization", "Concatenate", "Dense", "Dropout", "InputLayer",
+    },
+    "keras.optimizers": {"Adam"},
+    "keras.regularizers": {"L2"},
+    "hotrow.keras.features": {"Features"},
+    "hotrow.keras.model": {"Functional"},
+    None: {"__keras_tensor__"},
+}  # fmt: skip
+"""module → classes: all that `Classifier` makes a net of, and so all that a net may name."""
 
 
 def is_classifier(folder: Path) -> bool:
@@ -52,7 +68,7 @@ def save(folder: Path, described: dict[str, Any], save_net: Callable[[Path], Non
     """
     make_folders(folder)
     with lock(folder):
-        numbers = [int(path.name[4:10]) for path in _nets(folder)]
+        numbers = [int(path.name.removeprefix("net-").removesuffix(".keras")) for path in _nets(folder)]
         path = folder / f"net-{max(numbers, default=0) + 1:06d}.keras"
         try:
             part = _save_net(save_net, path)
@@ -63,13 +79,13 @@ def save(folder: Path, described: dict[str, Any], save_net: Callable[[Path], Non
             _undo(folder, path)
             raise
         for old in _nets(folder):
-            if old != path:
+            if old != path and not old.is_dir():
                 with suppress(OSError):  # it is left to the next save
                     old.unlink()
 
 
 def _nets(folder: Path) -> list[Path]:
-    return [path for path in folder.glob("net-*.keras") if _NET.fullmatch(path.name)]
+    return [path for path in folder.iterdir() if _NET.fullmatch(path.name)]
 
 
 def _save_net(save_net: Callable[[Path], None], path: Path) -> Part:
@@ -123,8 +139,45 @@ def checked(path: Path, make: Callable[[], T]) -> T:
         raise
     except CorruptError as error:
         raise CorruptError(f"{path}: {error}") from error
-    except (HotrowError, ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except Exception as error:  # what Keras, its backend and HDF5 raise has no root of its own
         raise CorruptError(f"{path}: isn't what a save writes ({error!s:.200})") from error
+
+
+def check_net(path: Path) -> None:
+    """CorruptError for a net with anything in it that `Classifier` doesn't make one of.
+
+    Keras makes objects of whatever classes such a file names, and its safe_mode refuses only some kinds of code: this
+    is looked at before Keras sees the file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if sorted(entry.filename for entry in entries) != _ENTRIES:
+                raise MalformedError(f"holds {[entry.filename for entry in entries]!s:.200}, expected {_ENTRIES}")
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise MalformedError("is compressed, which Keras's aren't")
+            if archive.getinfo("config.json").file_size > LIMIT:
+                raise MalformedError(f"has a config.json of more than {LIMIT:,} bytes")
+            config = parse_object(archive.read("config.json"))
+        for module, name, registered in _named(config):
+            if name not in _KERAS.get(module, ()) or registered not in {None, name, f"hotrow>{name}"}:
+                raise MalformedError(f"names {module}.{name}, which no classifier is made of")
+    except (MalformedError, OSError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
+        raise CorruptError(f"isn't a net that hotrow has saved: {error}") from error
+
+
+def _named(value: Any) -> Iterator[tuple[str | None, ...]]:
+    """Module, name and registered name of each class in a config, None for what isn't said."""
+    inner = [value]
+    while inner:
+        value = inner.pop()
+        if isinstance(value, dict):
+            fields = cast("dict[str, Any]", value)
+            if not fields.keys().isdisjoint(_NAMES):
+                yield tuple(None if fields.get(name) is None else str(fields[name]) for name in _NAMES)
+            inner += fields.values()
+        elif isinstance(value, list):
+            inner += cast("list[Any]", value)
 
 
 def _described(folder: Path) -> tuple[dict[str, Any], Path, Part]:
@@ -132,7 +185,7 @@ def _described(folder: Path) -> tuple[dict[str, Any], Path, Part]:
     described = read_sealed(path)
     if set(described) != set(_FIELDS):
         raise CorruptError(f"{path}: expected an object of {', '.join(_FIELDS)}")
-    if described["format"] != FORMAT:
+    if type(described["format"]) is not int or described["format"] != FORMAT:
         raise CorruptError(f"{path}: is of format {described['format']!r:.20}, and this hotrow reads {FORMAT}")
     for name, kind in _FIELDS.items():
         if not isinstance(described[name], kind):

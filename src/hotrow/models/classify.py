@@ -247,6 +247,7 @@ class Classifier:
         text = Path(path) / classifier_files.NAME
         model = classifier_files.checked(text, lambda: cls(**_arguments(described["config"])))
         model._inputs = classifier_files.checked(text, lambda: Inputs.from_config(described["columns"]))
+        classifier_files.checked(net, lambda: classifier_files.check_net(net))
         model._net = classifier_files.checked(net, lambda: keras.saving.load_model(net))
         model.classes, model.notes = described["classes"], described["notes"]
         return model

@@ -115,7 +115,7 @@ def _tidy(folder: Path, numbers: dict[str, int]) -> None:
         older = [old for old in generations.whole(folder / side) if old < number]
         generations.remove_all([generations.folder_of(folder / side, old) for old in older[:-1]])
     for old in folder.iterdir():
-        if _PAIRS.fullmatch(old.name) and old != _pairs_of(folder, numbers):
+        if _PAIRS.fullmatch(old.name) and old != _pairs_of(folder, numbers) and not old.is_dir():
             with suppress(OSError):
                 old.unlink()
 
@@ -164,7 +164,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     described = read_sealed(path)
     if set(described) != _FIELDS or not isinstance(described["config"], dict):
         raise CorruptError(f"{path}: expected an object of {', '.join(sorted(_FIELDS))}")
-    if described["format"] != FORMAT:
+    if type(described["format"]) is not int or described["format"] != FORMAT:
         raise CorruptError(f"{path}: is of format {described['format']!r:.20}, and this hotrow reads {FORMAT}")
     numbers = object_of(described["generations"], set(_SIDES))
     if numbers is None or not all(map(natural, numbers.values())):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hotrow.errors import LockedError
+from hotrow.errors import CorruptError, LockedError
 from hotrow.store.files import naming
 
 NAME = "lock"
 _OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_LONGEST = 64
+"""Bytes in a lock at most; there is a number in it."""
 _held: set[int] = set()
 
 if sys.platform == "win32":
@@ -54,6 +57,7 @@ def lock(folder: Path) -> Generator[None]:
     path = folder / NAME
     handle = os.open(path, _OPEN, 0o666)
     try:
+        _check_own(path, handle)
         with naming(path):
             taken = _take(handle)
         if not taken:
@@ -67,6 +71,13 @@ def lock(folder: Path) -> Generator[None]:
         yield
     finally:
         _give_back(handle)
+
+
+def _check_own(path: Path, handle: int) -> None:
+    """CorruptError for what isn't a file of this folder alone: what is written there would be lost, or a pipe hang."""
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1 or found.st_size > _LONGEST:
+        raise CorruptError(f"{path}: is no lock of hotrow's, but something else by that name; move it away")
 
 
 def _sign(handle: int) -> None:

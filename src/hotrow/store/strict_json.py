@@ -6,20 +6,29 @@ import json
 import math
 from typing import Any, TypeGuard, cast
 
+_DIGITS = 20
+"""Of 2^64; the sign of a smaller number counts, too."""
+
 
 class MalformedError(Exception):
     """What is wrong with some bytes; whoever knows the file turns it into a CorruptError."""
 
 
 def parse_object(text: bytes) -> dict[str, Any]:
-    """The object in JSON text, strictly: UTF-8, no key twice, no NaN or infinity. MalformedError otherwise.
+    """The object in JSON text, strictly: UTF-8, no key twice, no NaN or infinity, no number of endless digits.
+
+    MalformedError otherwise.
 
     >>> parse_object(b'{"rows": 2}')
     {'rows': 2}
     """
     try:
         value: Any = json.loads(
-            text.decode("utf-8"), object_pairs_hook=_distinct, parse_constant=_refuse, parse_float=_finite
+            text.decode("utf-8"),
+            object_pairs_hook=_distinct,
+            parse_constant=_refuse,
+            parse_float=_finite,
+            parse_int=_short,
         )
     except (ValueError, RecursionError) as error:
         raise MalformedError(f"isn't valid JSON: {error}") from error
@@ -42,6 +51,12 @@ def _finite(digits: str) -> float:
     if math.isinf(number := float(digits)):
         raise ValueError(f"{digits} is too large")
     return number
+
+
+def _short(digits: str) -> int:
+    if len(digits) > _DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits is too large")
+    return int(digits)
 
 
 def object_of(value: Any, keys: set[str]) -> dict[str, Any] | None:
