@@ -25,6 +25,8 @@ import pyarrow as pa
 from pyarrow import feather, parquet
 
 import hotrow
+from hotrow.apps import kinds
+from hotrow.apps.frame import read_frame
 from hotrow.apps.reading import read_columns
 from hotrow.errors import HotrowError
 from hotrow.models import Retrieval, classifier_files
@@ -216,6 +218,41 @@ def pairs(name: str, put: Callable[[Path], Any]) -> Callable[[Path], Callable[[]
     return write
 
 
+COLUMNS = pa.table(
+    {
+        "label": pa.array([True, False, True]),
+        "tags": [["red", "ü"], None, []],
+        "price": [1.5, None, 2e10],
+        "day": pa.array([0, 19000, None], pa.date32()),
+        "at": pa.array([0, 1, None], pa.timestamp("us", "UTC")),
+        "size": pa.array([1, 2, 3], pa.decimal128(5, 2)),
+    }
+)
+
+
+def columns(name: str, put: Callable[[Path], Any]) -> Callable[[Path], Callable[[], Any]]:
+    """A file of columns of all kinds, as `hotrow train --label` reads it."""
+
+    def write(folder: Path) -> Callable[[], Any]:
+        put(folder / name)
+
+        def load() -> Any:
+            frame = read_frame(folder / name, ["label"])
+            found: dict[str, Any] = {}
+            for column, array in frame.columns.items():
+                told = kinds.tell(column, array, text=frame.text)
+                made = kinds.made(told, array)
+                found[column] = (
+                    told.to_json(),
+                    {part: (kind, str(given.tolist())) for part, (kind, given) in made.items()},
+                )
+            return found
+
+        return load
+
+    return write
+
+
 def write_stream(path: Path) -> None:
     """The pairs as an Arrow stream."""
     with pa.ipc.new_stream(path, PAIRS.schema) as out:
@@ -288,6 +325,16 @@ LOADERS = {
         pairs("pairs.arrow", lambda path: feather.write_feather(PAIRS, str(path), compression="lz4")), **OTHERS
     ),
     "arrow file, dictionary": Loader(pairs("pairs.arrow", write_dictionary), **OTHERS),
+    "columns, parquet": Loader(
+        columns(
+            "columns.parquet", lambda path: parquet.write_table(COLUMNS, path, store_schema=False, compression="none")
+        ),
+        **OTHERS,
+    ),
+    "columns, arrow": Loader(
+        columns("columns.arrow", lambda path: feather.write_feather(COLUMNS, str(path), compression="uncompressed")),
+        **OTHERS,
+    ),
     "arrow stream": Loader(pairs("pairs.arrows", write_stream), **OTHERS),
 }
 

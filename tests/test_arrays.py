@@ -242,6 +242,7 @@ def test_a_string_that_stands_there_twice_under_a_false_key_is_corrupt():
     ("change", "text"),
     {
         "no sum": (without("sum"), "has no sum"),
+        "a name of bytes": (lambda arrays: arrays | {b"\xff": np.zeros(1, np.uint8)}, "names aren't text"),
         "a long sum": (changed("sum", lambda a: np.append(a, a)), "sum is uint8 of shape (8,)"),
         "another sum": (changed("sum", lambda a: a ^ 1), "checksum differs"),
         "two arrays that changed places": (

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import loaders
@@ -19,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from loaders import LOADERS, WORDS, contents, seal_again
+from pyarrow import parquet
 from test_snapshot import sign, sign_again
 
 import hotrow
@@ -89,6 +91,24 @@ def test_a_code_in_an_arrow_file_that_stands_for_no_word_is_refused(tmp_path):
         out.write_batch(batch)
     with pytest.raises(DataError, match=r"wild\.arrow can't be read: "):
         read_columns(tmp_path / "wild.arrow", {"user": "user", "item": "item"})
+
+
+def test_columns_of_one_name_and_names_that_are_no_text_are_refused(tmp_path):
+    twice = pa.Table.from_arrays([pa.array([1]), pa.array([2]), pa.array([3])], ["user", "item", "user"])
+    parquet.write_table(twice, tmp_path / "twice.parquet")
+    with pytest.raises(DataError, match="several columns 'user'"):
+        read_columns(tmp_path / "twice.parquet", {"user": "user", "item": "item"})
+    for name, put in (("odd.arrow", pa.ipc.new_file), ("odd.parquet", None)):
+        table = pa.table({"user": [1], "MARK": [2]})
+        if put is None:
+            parquet.write_table(table, tmp_path / name, store_schema=False)
+        else:
+            with put(str(tmp_path / name), table.schema) as out:
+                out.write_table(table)
+        data = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(data.replace(b"MARK", b"M\xff\xffK"))
+        with pytest.raises(DataError, match=f"{name} can't be read"):
+            read_columns(tmp_path / name, {"user": "user", "item": None})
 
 
 # --- links, pipes and folders in the places of files -----------------------------------------------------------------
@@ -318,6 +338,60 @@ def test_pairs_of_rows_that_are_not_there_or_out_of_order_are_refused(tmp_path):
             Retrieval.load(tmp_path)
 
 
+def keras_dense(**fields):
+    return {"module": "keras.layers", "class_name": "Dense", "config": {}, "registered_name": None} | fields
+
+
+NETS = {
+    "code": (keras_dense(class_name="Lambda"), "keras.layers.Lambda"),
+    "a file of its own": (keras_dense(class_name="StringLookup", config={"vocabulary": "/etc/passwd"}), "StringLookup"),
+    "a function": ({"class_name": "function", "config": "system", "module": "os"}, "os.function"),
+    "another module": (keras_dense(module="keras.src.layers"), "keras.src.layers.Dense"),
+    "no module": (keras_dense(module=None), "None.Dense"),
+    "a module and no class": ({"module": "os"}, "os.None"),
+    "somebody's class": (keras_dense(registered_name="mine>Dense"), "keras.layers.Dense"),
+    "deep within": ({"config": [[{"inner": keras_dense(class_name="Lambda")}]]}, "keras.layers.Lambda"),
+    "a list": ([], "isn't a JSON object"),
+}
+
+
+def write_net(path, config, names=("metadata.json", "config.json", "model.weights.h5"), **how):
+    with zipfile.ZipFile(path, "w", **how) as archive:
+        for name in names:
+            archive.writestr(name, config if type(config) is bytes else json.dumps(config))
+
+
+@pytest.mark.parametrize("what", NETS)
+def test_a_net_that_names_what_no_classifier_is_made_of_is_refused(tmp_path, what):
+    config, words = NETS[what]
+    write_net(tmp_path / "net", config)
+    with pytest.raises(CorruptError, match=words):
+        classifier_files.check_net(tmp_path / "net")
+
+
+def test_a_net_is_an_archive_of_just_three_files_that_are_not_compressed(tmp_path):
+    path = tmp_path / "net"
+    write_net(path, keras_dense())
+    classifier_files.check_net(path)
+    write_net(path, keras_dense(), compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(CorruptError, match="is compressed"):
+        classifier_files.check_net(path)
+    for names in (["config.json"], ["../x", "config.json", "metadata.json", "model.weights.h5"]):
+        write_net(path, keras_dense(), names)
+        with pytest.raises(CorruptError, match="holds"):
+            classifier_files.check_net(path)
+    write_net(path, b" " * (16 << 20) + b" {}")
+    with pytest.raises(CorruptError, match="more than 16,777,216 bytes"):
+        classifier_files.check_net(path)
+    for text in (b"{", b'{"a": ' + b"[" * 100_000, b'{"module": "a", "module": "b"}', b"\xff"):
+        write_net(path, text)
+        with pytest.raises(CorruptError, match="isn't valid JSON"):
+            classifier_files.check_net(path)
+    path.write_bytes(b"no archive")
+    with pytest.raises(CorruptError, match="isn't a net"):
+        classifier_files.check_net(path)
+
+
 # --- whatever a stranger may write -----------------------------------------------------------------------------------
 
 PATHS = [
@@ -363,7 +437,10 @@ def places_in(value, path=()):
 @st.composite
 def mutated(draw, tree):
     """A JSON tree with one to three of its values replaced, removed, doubled, or with a neighbour."""
-    tree = json.loads(json.dumps(tree))
+    tree, values = (
+        json.loads(json.dumps(tree)),
+        VALUES.map(json.dumps).map(json.loads),
+    )  # copies: they are changed below
     for _ in range(draw(st.integers(1, 3))):
         *above, key = draw(st.sampled_from([path for path in places_in(tree) if path]))
         holder = tree
@@ -373,11 +450,11 @@ def mutated(draw, tree):
         if how == "remove":
             del holder[key]
         elif how == "add" and isinstance(holder, list):
-            holder.append(draw(VALUES | st.just(holder[key])))
+            holder.append(draw(values | st.just(json.loads(json.dumps(holder[key])))))
         elif how == "add":
-            holder[draw(st.text(max_size=8))] = draw(VALUES)
+            holder[draw(st.text(max_size=8))] = draw(values)
         else:
-            holder[key] = draw(VALUES)
+            holder[key] = draw(values)
         if not [path for path in places_in(tree) if path]:
             break
     return tree
@@ -392,7 +469,8 @@ def use(table) -> None:
     if isinstance(table, hotrow.Table) and table.dim < 1000:
         fresh = [f"new {i}" for i in range(40)] if table.kind == "string" else list(range(40))
         batch = table.find(fresh, grow=True)
-        table.update(batch, np.ones((40, table.dim), np.float32))
+        with np.errstate(all="ignore"):  # a learning rate may be 1e300, as it may be anyone's
+            table.update(batch, np.ones((40, table.dim), np.float32))
         table.forget(fresh[:5])
 
 

@@ -109,6 +109,13 @@ def errors_of(name: str, *, extra: str = "") -> Generator[None]:
         raise DataError(f"{name} can't be read: {extra or message}") from error
 
 
+def _names(schema: Any) -> list[str]:
+    """The names of a schema. UnicodeDecodeError if one of them, or of a time zone in its types, isn't UTF-8."""
+    for field in schema:
+        _ = getattr(field.type, "tz", None), getattr(getattr(field.type, "value_type", None), "tz", None)
+    return list(schema.names)
+
+
 class TableSource:
     """An Arrow table."""
 
@@ -133,11 +140,13 @@ class ParquetSource:
         self._path = path
         with errors_of(self.name):
             self._schema = parquet.read_schema(path)
-        self.columns = list(self._schema.names)
+            self.columns = _names(self._schema)
 
     def read(self, places: Sequence[int]) -> Iterator[Piece]:
         """Batches of the wanted columns; text comes by its dictionary, which is quicker and smaller."""
         names = [self.columns[place] for place in places]
+        if twice := [name for name in names if self.columns.count(name) > 1]:
+            raise DataError(f"{self.name} has several columns {twice[0]!r}; rename all but one of them")
         texts = [name for name in names if is_text(self._schema.field(name).type)]
         options: dict[str, Any] = {"read_dictionary": texts, "memory_map": True, "pre_buffer": False}
         with errors_of(self.name), parquet.ParquetFile(self._path, **options) as file:
@@ -157,7 +166,7 @@ class ArrowSource:
         self._random = not stream
         self._path, self._open = path, pa.ipc.open_stream if stream else pa.ipc.open_file
         with errors_of(self.name), pa.memory_map(str(path)) as file:
-            self.columns = list(self._open(file).schema.names)
+            self.columns = _names(self._open(file).schema)
 
     def read(self, places: Sequence[int]) -> Iterator[Piece]:
         """Slices of the file's batches, mapped and not copied where they aren't compressed."""

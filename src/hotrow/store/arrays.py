@@ -58,6 +58,8 @@ def sealed(arrays: Mapping[str, Any]) -> Arrays:
     It is the CRC-32 of one array after the other, in the order of their names: of the text "NAME DTYPE LENGTH×LENGTH"
     and a line feed, then of the array's bytes in row order. MalformedError for an array of a type that no table has.
     """
+    if not all(isinstance(name, str) for name in arrays):  # HDF5 gives a name that isn't UTF-8 as bytes
+        raise MalformedError("has arrays whose names aren't text")
     crc, others = 0, {name: arrays[name] for name in sorted(arrays) if name != _SUM}
     for name, array in others.items():
         if str(array.dtype) not in _DTYPES:
