@@ -89,6 +89,21 @@ def snapshot(folder: Path) -> Callable[[], Any]:
     return lambda: contents(hotrow.load(folder / "words"))
 
 
+def delta(folder: Path) -> Callable[[], Any]:
+    """What has changed since a snapshot: an id is new, others have moved, one is forgotten."""
+    table = a_table()
+    table.save(folder / "words")
+    table.update(table.find(["cup", "tea"], grow=True), np.ones((2, 3), np.float32))
+    table.forget(["mug"])
+    table.save_delta(folder / "words")
+
+    def load() -> Any:
+        loaded = hotrow.load(folder / "words")
+        return contents(loaded), loaded.ids().to_pylist()
+
+    return load
+
+
 def view(folder: Path) -> Callable[[], Any]:
     """A table, mapped: all that can be asked of it."""
     a_table().save(folder / "words")
@@ -285,7 +300,8 @@ def write_parquet(**options: Any) -> Callable[[Path], Any]:
 OTHERS: dict[str, Any] = {"sealed": False, "names": False}
 LOADERS = {
     "snapshot": Loader(snapshot),
-    "view": Loader(view, **OTHERS, damaged=lambda name: name != "lock" and not name.startswith("slot-")),
+    "delta": Loader(delta),
+    "view": Loader(view, damaged=lambda name: name != "lock" and not name.startswith("slot-")),
     "arrays read": Loader(arrays(read_arrays, with_part=True)),
     "arrays read without checksums": Loader(arrays(read_arrays, with_part=False), sealed=False),
     "arrays mapped": Loader(arrays(map_arrays, with_part=True), sealed=False),

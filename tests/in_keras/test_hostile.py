@@ -152,7 +152,7 @@ def exchanged(folder, change):
     data = net.read_bytes()
     path = folder / "classifier.json"
     described = json.loads(path.read_text("utf-8"))
-    described["net"] |= {"bytes": len(data), "crc32": [zlib.crc32(data)]}
+    described["net"] |= {"bytes": len(data), "crc32": f"{zlib.crc32(data):08x}"}
     seal_again(path, described)
 
 

@@ -145,8 +145,6 @@ class ParquetSource:
     def read(self, places: Sequence[int]) -> Iterator[Piece]:
         """Batches of the wanted columns; text comes by its dictionary, which is quicker and smaller."""
         names = [self.columns[place] for place in places]
-        if twice := [name for name in names if self.columns.count(name) > 1]:
-            raise DataError(f"{self.name} has several columns {twice[0]!r}; rename all but one of them")
         texts = [name for name in names if is_text(self._schema.field(name).type)]
         options: dict[str, Any] = {"read_dictionary": texts, "memory_map": True, "pre_buffer": False}
         with errors_of(self.name), parquet.ParquetFile(self._path, **options) as file:
