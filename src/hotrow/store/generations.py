@@ -36,6 +36,14 @@ def begun(root: Path) -> list[int]:
     return sorted(int(found[1]) for found in names if found[0] == folder_of(root, int(found[1])).name)
 
 
+def following(root: Path) -> int:
+    """The number of the next save. CorruptError after the last that can be, for no reader would see it."""
+    number = max(begun(root), default=0) + 1
+    if not _PATTERN.fullmatch(folder_of(root, number).name):
+        raise CorruptError(f"{folder_of(root, number - 1)}: is no save's, and no number is left after it; remove it")
+    return number
+
+
 def whole(root: Path) -> list[int]:
     """Numbers of the generations that have a manifest, rising. Without one, a generation doesn't exist."""
     return [number for number in begun(root) if os.path.lexists(folder_of(root, number) / MANIFEST)]

@@ -187,7 +187,7 @@ class Writer:
     def write(self, source: Source, progress: Progress | None = None) -> tuple[int, str]:
         """Write it; return its number and the checksum of its manifest. OSError, and nothing is left, if that fails."""
         self.remove_leftovers()
-        number = max(folders.begun(self.root), default=0) + 1
+        number = folders.following(self.root)
         folder = folders.folder_of(self.root, number)
         try:
             os.mkdir(folder)
