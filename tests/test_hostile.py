@@ -213,6 +213,17 @@ def test_a_net_of_a_very_high_number_is_followed_by_the_next(tmp_path):
     assert classifier_files.read(tmp_path)[1].name == "net-1000000.keras"
 
 
+def test_a_save_that_no_reader_would_see_is_refused(tmp_path):
+    table = loaders.a_table()
+    table.save(tmp_path)
+    last = tmp_path / f"generation-{10**18 - 1}"
+    last.mkdir()
+    (last / "manifest.json").touch()
+    with pytest.raises(CorruptError, match=f"generation-{10**18 - 1}: .*no number is left"):
+        table.save(tmp_path)
+    assert contents(hotrow.load(tmp_path, generation=1)) == contents(table)
+
+
 @needs_pipes
 def test_a_lock_that_is_something_else_is_refused_and_left_as_it_is(tmp_path):
     (tmp_path / "outside").write_text("mine")
