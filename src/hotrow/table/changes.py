@@ -22,7 +22,7 @@ class Changes:
     def mark(self, rows: np.ndarray, n_rows: int) -> None:
         """These (int32 (n,), −1 for none) of `n_rows` rows have changed."""
         self._marks.ensure(n_rows)
-        self.n += saving.mark(readonly(rows), self._marks.array)
+        self.n += int(saving.mark(readonly(rows), self._marks.array))  # interpreted, it is NumPy's, which JSON refuses
 
     def erase(self, keys: np.ndarray, rows: np.ndarray) -> None:
         """These keys (uint64 (n,)) are gone, and their rows (int32 (n,)) nobody's."""
