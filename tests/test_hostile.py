@@ -24,6 +24,7 @@ from pyarrow import parquet
 from test_snapshot import sign, sign_again
 
 import hotrow
+from hotrow.apps.cli import main
 from hotrow.apps.reading import read_columns
 from hotrow.errors import CorruptError, DataError, HotrowError
 from hotrow.models import Retrieval, classifier_files
@@ -397,6 +398,38 @@ def test_a_net_is_an_archive_of_just_three_files_that_are_not_compressed(tmp_pat
     path.write_bytes(b"no archive")
     with pytest.raises(CorruptError, match="isn't a net"):
         classifier_files.check_net(path)
+
+
+# --- what commands look at -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[1]", '"x"', "{}", "[" * 100_000, '{"data": 1}', '{"data": "x", "seconds": "long", "model": {}}', "\xff"],
+    ids=range(8),
+)
+def test_a_report_that_no_training_wrote_is_told_in_a_line(tmp_path, capfd, text):
+    Retrieval(2, epochs=1).fit((["ann", "bob"], ["tea", "mug"])).save(tmp_path)
+    (tmp_path / "report.json").write_text(text, "latin-1")
+    done = main(["inspect", str(tmp_path)])
+    assert (done, "report.json isn't what" in capfd.readouterr().err) == ((0, False) if text == "{}" else (1, True))
+
+
+@needs_pipes
+def test_commands_look_at_nothing_outside_of_a_model(tmp_path, capfd):
+    Retrieval(2, epochs=1).fit((["ann", "bob"], ["tea", "mug"])).save(tmp_path / "model")
+    (tmp_path / "outside.json").write_text('{"data": "secret"}')
+    (tmp_path / "model" / "report.json").symlink_to(tmp_path / "outside.json")
+    assert main(["inspect", str(tmp_path / "model")]) == 1
+    assert "report.json: is a symbolic link" in capfd.readouterr().err
+    (tmp_path / "model" / "users").rename(tmp_path / "users")
+    (tmp_path / "model" / "users").symlink_to(tmp_path / "users")
+    before = {path: path.read_bytes() for path in (tmp_path / "users").rglob("*") if path.is_file()}
+    for command in (["inspect"], ["verify"], ["forget", "ann", "--rewrite"], ["recommend", "ann"], ["compact"]):
+        name, *others = command
+        assert main([name, str(tmp_path / "model"), *others]) == 1, command
+        assert "users: is a symbolic link" in capfd.readouterr().err, command
+    assert {path: path.read_bytes() for path in (tmp_path / "users").rglob("*") if path.is_file()} == before
 
 
 # --- whatever a stranger may write -----------------------------------------------------------------------------------

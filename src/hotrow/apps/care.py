@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from hotrow.apps.console import Output, printable
-from hotrow.errors import DataError
+from hotrow.errors import DataError, HotrowError
 from hotrow.models import classifier_files
+from hotrow.store.sealed import LIMIT, read_whole
 
 REPORT = "report.json"
 
@@ -30,8 +33,10 @@ def inspect(options: argparse.Namespace, output: Output) -> None:
     output.table("", columns, rows)
     if report:
         output.say()
-        output.say(f"trained on {printable(report['data'])} in {report['seconds']:.1f} s, measured on held-out pairs:")
-        show_metrics(output, report)
+        with _as_written(folder / REPORT):
+            data, seconds = printable(report["data"]), report["seconds"]
+            output.say(f"trained on {data} in {seconds:.1f} s, measured on held-out pairs:")
+            show_metrics(output, report)
 
 
 def verify(options: argparse.Namespace, output: Output) -> int:
@@ -76,27 +81,29 @@ def _inspect_classifier(folder: Path, output: Output) -> None:
     if output.as_json:
         return
     shown_rows: list[list[str]] = []
-    for name, told in described["columns"].items():
-        table: dict[str, Any] = tables.get(name, {})
-        cells: list[str] = [str(table.get(key, "")) for key in ("ids", "rows", "dim", "steps")]
-        shown_rows.append([printable(name), str(told["kind"]), *cells])
+    with _as_written(folder / classifier_files.NAME):  # notes may be anything
+        for name, told in described["columns"].items():
+            table: dict[str, Any] = tables.get(name, {})
+            cells: list[str] = [str(table.get(key, "")) for key in ("ids", "rows", "dim", "steps")]
+            shown_rows.append([printable(name), str(told["kind"]), *cells])
     output.table("", ["column", "kind", "ids", "rows", "dim", "steps"], shown_rows, left={0, 1, 2})
     output.say()
     shown = ", ".join(printable(repr(label)) for label in described["classes"][:10])
     output.say(f"{len(described['classes'])} classes: {shown}; {facts['bytes']:,} bytes on disk")
     if report:
-        output.say(
-            f"trained on {printable(report['data'])} in {report['seconds']:.1f} s with Keras on {report['backend']}"
-        )
-        show_classifier_metrics(output, report)
+        with _as_written(folder / REPORT):
+            data, seconds = printable(report["data"]), report["seconds"]
+            output.say(f"trained on {data} in {seconds:.1f} s with Keras on {report['backend']}")
+            show_classifier_metrics(output, report)
 
 
 def tables_of(folder: Path) -> dict[str, Path]:
     """The tables in a model's folder, or the one that the folder is."""
+    from hotrow.models import saving
     from hotrow.store import snapshot
 
-    if (folder / "model.json").is_file():
-        return {"users": folder / "users", "items": folder / "items"}
+    if (folder / saving.NAME).is_file():
+        return {side: saving.table_folder(folder, side) for side in ("users", "items")}
     if folder.is_dir() and snapshot.generations(folder):
         return {"table": folder}
     raise DataError(
@@ -153,7 +160,16 @@ def _report(folder: Path) -> dict[str, Any] | None:
     path = folder / REPORT
     if not path.is_file():
         return None
+    with _as_written(path):
+        return dict(json.loads(read_whole(path, LIMIT)))
+
+
+@contextmanager
+def _as_written(path: Path) -> Generator[None]:
+    """Within, what a file without a checksum says is taken for what hotrow wrote; DataError where it can't be."""
     try:
-        return json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} isn't the JSON that `hotrow train` wrote: {error}") from error
+        yield
+    except HotrowError:
+        raise
+    except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        raise DataError(f"{path} isn't what `hotrow train` wrote: {error!s:.200}") from error

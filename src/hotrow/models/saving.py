@@ -54,7 +54,7 @@ def save(model: Retrieval, folder: Path) -> None:
         numbers: dict[str, int] = {}
         try:
             for side in _SIDES:
-                numbers[side] = _save_table(getattr(model, side), _table_folder(folder, side))
+                numbers[side] = _save_table(getattr(model, side), table_folder(folder, side))
             described = {
                 "format": FORMAT,
                 "config": model.config,
@@ -101,7 +101,7 @@ def _save_table(table: Table, path: Path) -> int:
     return table.save(path, keep=sys.maxsize)
 
 
-def _table_folder(folder: Path, side: str) -> Path:
+def table_folder(folder: Path, side: str) -> Path:
     """Where a table is. CorruptError for a link, by which a save would write and remove elsewhere."""
     path = folder / side
     if path.is_symlink():
@@ -126,7 +126,7 @@ def load(kind: type[Retrieval], folder: Path) -> Retrieval:
     path, part = pairs_file(folder, described)
     model = _empty(kind, folder / NAME, described["config"])
     numbers = described["generations"]
-    users, items = (load_table(_table_folder(folder, side), numbers[side]) for side in _SIDES)
+    users, items = (load_table(table_folder(folder, side), numbers[side]) for side in _SIDES)
     if (users.dim, items.dim) != (model.users.dim, model.items.dim):
         raise CorruptError(
             f"{folder / NAME}: its tables have vectors of {users.dim} and {items.dim} floats, expected "
