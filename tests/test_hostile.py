@@ -27,7 +27,9 @@ import hotrow
 from hotrow.apps.cli import main
 from hotrow.apps.reading import read_columns
 from hotrow.errors import CorruptError, DataError, HotrowError
-from hotrow.models import Retrieval, classifier_files
+from hotrow.models import Classifier, Retrieval, classifier_files
+from hotrow.models.classify import _arguments
+from hotrow.models.inputs import Inputs, tidy
 from hotrow.store import snapshot
 from hotrow.store.format import read_arrays, write_arrays
 from hotrow.store.lock import lock
@@ -627,3 +629,24 @@ def test_any_model_json_with_a_right_checksum_is_an_error_of_ours_or_a_model(tmp
     seal_again(path / "model.json", fields)
     model = told(lambda: Retrieval.load(path), path)
     assert model is None or len(model.recommend(["ann"], k=1)[0]) == 1
+
+
+COLUMNS = {"what": ["cup", "mug", None, "bulb"], "price": [4.0, 5.0, None, 7.5], "tags": [["a"], [], None, ["b", "a"]]}
+
+
+@given(st.data())
+def test_any_classifier_json_with_a_right_checksum_is_an_error_of_ours_or_a_classifier(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp("classifier")
+    columns = Inputs.learn(tidy(COLUMNS)[0], {}).columns
+    described = {"config": Classifier().config, "columns": columns, "classes": ["x", "y"], "notes": {}}
+    classifier_files.save(path, described, lambda net: net.write_bytes(b"net"))
+    fields = json.loads((path / "classifier.json").read_bytes())
+    seal_again(path / "classifier.json", data.draw(mutated({k: v for k, v in fields.items() if k != "sha256"})))
+    found = told(lambda: classifier_files.read(path), path)
+    if found is None:
+        return
+    file = path / "classifier.json"
+    inputs = told(lambda: classifier_files.checked(file, lambda: Inputs.from_config(found[0]["columns"])), path)
+    told(lambda: classifier_files.checked(file, lambda: Classifier(**_arguments(found[0]["config"]))), path)
+    if inputs is not None:
+        loaders.outcome(lambda: inputs.apply(tidy(COLUMNS)[0]))  # an error of ours, or what the net is to get
