@@ -55,11 +55,14 @@ class Part:
 
 @contextmanager
 def naming(path: Path) -> Generator[None]:
-    """Give an OSError that names no file (a full disk doesn't) the path it happened at."""
+    """Give an OSError that names no file (a full disk doesn't) the path it happened at.
+
+    One without a number, as of HDF5, keeps its text, which it would no longer show beside a path.
+    """
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno is not None:
             error.filename = str(path)
         raise
 
