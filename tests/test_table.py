@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import hotrow
+from hotrow.store import files
 
 DIM = 3
 INTEGERS = st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 5)
@@ -19,6 +20,11 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.samp
 
 def fingerprint(text: str) -> int:
     return naive.fingerprint64(text.encode())
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(files.os, "fsync", lambda _: None)  # hundreds of saves, of which none must outlive the power
 
 
 class TableMachine(RuleBasedStateMachine):

@@ -36,6 +36,7 @@ _PHASE_OF = {
     "hotrow.kernels.pooling": "gather",
     "hotrow.kernels.merging": "merge",
     "hotrow.kernels.stepping": "step",
+    "hotrow.kernels.saving": "step",
     "hotrow.kernels.drawing": "first values",
 }
 
