@@ -22,7 +22,7 @@ import hotrow.store
 from hotrow.store import forgetting
 from hotrow.store.snapshot import generations, verify
 
-STATES = [pytest.param(80, id="some states"), pytest.param(3000, id="many states", marks=pytest.mark.long)]
+STATES = [pytest.param(80, id="some states"), pytest.param(2000, id="many states", marks=pytest.mark.long)]
 
 
 def held(table: hotrow.Table):
@@ -219,7 +219,7 @@ def calls_of_a_save(folder: Path, *, saved: bool) -> list[str]:
 
 @pytest.mark.parametrize(
     ("every", "at_most"),
-    [pytest.param(9, 12, id="some"), pytest.param(1, 300, id="all", marks=pytest.mark.long)],
+    [pytest.param(9, 12, id="some"), pytest.param(1, 40, id="all", marks=pytest.mark.long)],
 )
 @pytest.mark.parametrize("saved", [False, True])
 @pytest.mark.parametrize("how", BROKEN)
