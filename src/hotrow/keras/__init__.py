@@ -1,9 +1,10 @@
 """hotrow in Keras 3, on TensorFlow, JAX and torch: ids in as they are, rows trained with the model.
 
-    Embedding    the layer: `keras.layers.Embedding`'s own signature, and any id
-    Features     many columns in one layer: Id, Bag, Sequence and Number say what each is
-    Model        `keras.Model` whose fit, evaluate and predict take ids as they are
-    Sequential   `keras.Sequential`, the same
+    Embedding          the layer: `keras.layers.Embedding`'s own signature, and any id
+    Features           many columns in one layer: Id, Bag, Sequence and Number say what each is
+    Model              `keras.Model` whose fit, evaluate and predict take ids as they are
+    Sequential         `keras.Sequential`, the same
+    SnapshotCallback   saves tables, net and optimizer of one step while fit goes on, to go on from
 
 `hotrow.keras` loads on first use, and Keras with it.
 """
@@ -26,5 +27,6 @@ from hotrow.keras.embedding import Embedding
 from hotrow.keras.feature import Bag, Id, Number, Sequence
 from hotrow.keras.features import Features
 from hotrow.keras.model import Model, Sequential
+from hotrow.keras.snapshots import SnapshotCallback
 
-__all__ = ["Bag", "Embedding", "Features", "Id", "Model", "Number", "Sequence", "Sequential"]
+__all__ = ["Bag", "Embedding", "Features", "Id", "Model", "Number", "Sequence", "Sequential", "SnapshotCallback"]

@@ -22,6 +22,7 @@ from hotrow.keras import following
 from hotrow.store.arrays import Arrays, from_arrays, to_arrays
 from hotrow.store.checks import made_of
 from hotrow.table.ids import restore as restored
+from hotrow.table.kept import Saved
 from hotrow.table.state import State
 from hotrow.table.table import Table
 
@@ -139,19 +140,31 @@ def _check_stored(found: Mapping[str, Any], where: str) -> None:
 
 
 def _restore(layer: Any, state: State, where: str) -> None:
+    check_fits(layer, state, where)
+    become(layer, state, where)
+
+
+def become(layer: Any, state: State, where: str, saved: Saved | None = None) -> None:
+    """Make a layer's table what this state, which fits it, says. saved: as what it was saved, for deltas."""
     table: Table = layer.table
-    kind = layer.ids or (None if layer.input_dim is None else "int64")
-    _check_fits(layer, kind, state, where)
     optimizer = table.optimizer
     with made_of(where):
         table.restore(state)
-    table.kind = table.kind or kind
+    if saved is not None:
+        table.follow_from(saved)
+    table.kind = table.kind or _kind(layer)
     if following.is_decided(Stage.of(table)) and table.optimizer != optimizer:
         table.set_optimizer(optimizer)
 
 
-def _check_fits(layer: Any, wanted: str | None, state: State, where: str) -> None:
-    """ArgumentError for the table of another kind of layer. wanted: the kind of its ids, if it is given."""
+def _kind(layer: Any) -> str | None:
+    """The kind of a layer's ids, if it is given."""
+    return layer.ids or (None if layer.input_dim is None else "int64")
+
+
+def check_fits(layer: Any, state: State, where: str) -> None:
+    """ArgumentError for the table of another kind of layer."""
+    wanted = _kind(layer)
     dim, kind, bound = state.config["dim"], state.config["ids"], layer.input_dim
     if dim != layer.output_dim:
         raise ArgumentError(
