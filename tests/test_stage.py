@@ -255,3 +255,16 @@ def test_a_table_with_pending_gradients_can_be_let_go():
     del layer
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 2, 0]])
+def test_layers_on_one_table_add_up_in_the_order_in_which_they_joined(order):
+    """Whichever gradients come first: the last bit of a sum depends on the order, and a resumed run must have it."""
+    table = hotrow.Table(DIM, optimizer=hotrow.SGD(1.0), initializer=hotrow.Zeros())
+    layers = [Layer(table) for _ in range(3)]
+    for layer in layers:
+        layer.forward([1])
+    brought = dict(zip(range(3), (1e8, -1e8, 1.0), strict=True))
+    for i in order:
+        layers[i].value = layers[i].backward([1], brought[i])
+    assert weights(table, [1]) == [-1.0]  # (1e8 − 1e8) + 1, and not 1e8 + (1 − 1e8)

@@ -55,6 +55,7 @@ class Hook:
     pushes: int = 0
     number: int = 0
     lost: bool = False  # parts of rounds that no step had taken
+    place: int = 0  # among the layers of its table
     remembered: list[tuple[Origin, Batch]] = field(default_factory=list)
     _top: int = _TOPS[0]
     _first: int | None = None  # the round whose number is the top

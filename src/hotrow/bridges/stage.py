@@ -67,6 +67,7 @@ class Stage:
 
     def add(self, hook: Hook) -> None:
         """A layer joins."""
+        hook.place = 1 + max((other.place for other in self._hooks), default=0)
         self._hooks.add(hook)
 
     def remove(self, hook: Hook) -> None:
@@ -212,7 +213,8 @@ class Stage:
             self._commit(taken, every)
 
     def _commit(self, parts: list[Part], every: int) -> None:
-        """One step of the table, of these parts."""
+        """One step of the table, of these parts: layer by layer, for a sum's last bit depends on the order."""
+        parts = sorted(parts, key=lambda part: part.hook.place)
         if len(parts) == 1:
             batch, gradient = parts[0].batch.unrepeated(), parts[0].gradient
         else:
