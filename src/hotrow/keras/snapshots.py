@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
@@ -118,16 +118,16 @@ class SnapshotCallback(keras.callbacks.Callback):
     def _is_accumulating(self) -> bool:
         """Whether gradients wait for more, which are in no file."""
         model: Any = self._model  # which doesn't ask JAX for its state
-        every = every_of(model.optimizer) if model.optimizer is not None else 1
-        return every > 1 and _step(cast("Any", self.model).optimizer) % every > 0
+        every = every_of(_optimizer(model)) if _optimizer(model) is not None else 1
+        return every > 1 and _step(_optimizer(self.model)) % every > 0
 
     def _save(self) -> None:
         if self._beside.is_busy():
             self._beside.skip()
             return
         model: Any = self.model  # on JAX, this brings the trainer's state to the variables
-        facts = {"kind": "keras", "backend": backend.NAME, "optimizer": _name(model.optimizer)}
-        facts |= {"step": _step(model.optimizer), "epoch": self._epoch, "batch": self._batch}
+        facts = {"kind": "keras", "backend": backend.NAME, "optimizer": _name(_optimizer(model))}
+        facts |= {"step": _step(_optimizer(model)), "epoch": self._epoch, "batch": self._batch}
         arrays = {name: _to_array(variable) for name, variable in _variables(model).items()}
         self._behind = 0
         self._beside.begin(_tables(model), arrays | generators.capture(), facts)
@@ -179,9 +179,14 @@ def _tables(model: Any) -> list[Table]:
 
 def _variables(model: Any) -> dict[str, Any]:
     """The variables of net and optimizer by the names that they have in the file. Seeds are among them."""
-    optimizer = [] if model.optimizer is None else model.optimizer.variables
+    optimizer = _optimizer(model)
     found = {f"net.{i}": variable for i, variable in enumerate(model.variables)}
-    return found | {f"optimizer.{i}": variable for i, variable in enumerate(optimizer)}
+    return found | {f"optimizer.{i}": variable for i, variable in enumerate(optimizer.variables if optimizer else [])}
+
+
+def _optimizer(model: Any) -> Any:
+    """What it was compiled with, or None."""
+    return getattr(model, "optimizer", None)
 
 
 def _name(optimizer: Any) -> str | None:
@@ -210,16 +215,17 @@ def _check_fits(model: Any, described: Description, where: str) -> None:
             f"{where}: has {len(described.tables)} tables, this model has {len(_tables(model))}; expected the model "
             "that was trained"
         )
-    if model.optimizer is not None:
-        if facts.get("optimizer") != _name(model.optimizer):
+    optimizer = _optimizer(model)
+    if optimizer is not None:
+        if facts.get("optimizer") != _name(optimizer):
             raise ArgumentError(
                 f"{where}: was trained by {facts.get('optimizer')!s:.40}, this model is compiled with "
-                f"{_name(model.optimizer)}; expected it compiled as it was"
+                f"{_name(optimizer)}; expected it compiled as it was"
             )
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
+        if not optimizer.built:
+            optimizer.build(model.trainable_variables)
     own = _variables(model)
-    apart = generators.PREFIX if model.optimizer is not None else (generators.PREFIX, "optimizer.")
+    apart = generators.PREFIX if optimizer is not None else (generators.PREFIX, "optimizer.")
     saved = {name: of for name, of in described.arrays.items() if not name.startswith(apart)}
     if own.keys() != saved.keys():
         raise ArgumentError(

@@ -140,7 +140,7 @@ def describe(root: Path, number: int) -> Description:
         )
     net = object_of(fields.get("net"), {"bytes", "crc32", "arrays"})
     deltas, facts, of_tables = fields.get("deltas"), fields.get("facts"), _tables(fields.get("tables"))
-    if set(fields) != _FIELDS or found != FORMAT or net is None or of_tables is None:
+    if set(fields) != _FIELDS or type(found) is not int or found != FORMAT or net is None or of_tables is None:
         raise CorruptError(f"{path}: expected an object of {', '.join(sorted(_FIELDS))}, as a save writes")
     arrays, sums, size = _arrays(net["arrays"]), naturals(net["crc32"]), net["bytes"]
     if not isinstance(facts, dict) or not natural(deltas) or not natural(size) or sums is None or arrays is None:
