@@ -271,7 +271,7 @@ def test_within_an_accumulation_it_waits_for_the_end(tmp_path):
     again = compiled(functional(seed=1), keras.optimizers.Adam(0.1, gradient_accumulation_steps=2))
     assert saving.restore(again, 1) == 0
     assert saving.restored["batch"] == 2
-    fit(again, stop=1, data=(IDS[12:], Y[12:]))
+    fit(again, saving, stop=1, data=(IDS[12:], Y[12:]))
     assert contents(again) == whole
 
 
@@ -303,7 +303,7 @@ def test_a_fit_that_is_killed_goes_on_in_a_new_process_to_the_bit(tmp_path):
     saving = SnapshotCallback(tmp_path)
     epoch = saving.restore(model)
     assert epoch >= acknowledged
-    fit(model, start=epoch, stop=epoch + 2)  # from here: another process than that which saved
+    fit(model, saving, start=epoch, stop=epoch + 2)  # from here: another process than that which saved
     whole = compiled(functional())
     fit(whole, stop=epoch + 2)
     assert contents(model) == contents(whole)

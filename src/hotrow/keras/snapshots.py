@@ -88,6 +88,14 @@ class SnapshotCallback(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Count; and fit has drawn from random generators on its way here."""
         self._epoch, self._batch = epoch, 0
+        if not self.restored.get("batch"):
+            self._put_generators_back()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """After a restore from within an epoch: fit has drawn from them for an epoch that had begun already."""
+        self._put_generators_back()
+
+    def _put_generators_back(self) -> None:
         generators.put_back(self._random)
         self._random = {}
 

@@ -12,16 +12,16 @@ from typing import Any, cast
 import numpy as np
 
 from hotrow.errors import CorruptError, DataError
-from hotrow.store.files import CHUNK, Part, reading
+from hotrow.store.files import Part, reading
 from hotrow.store.format import DTYPES, Expected
 from hotrow.store.lock import NAME as LOCK
-from hotrow.store.manifest import library
+from hotrow.store.manifest import library, part_from_json, part_to_json
 from hotrow.store.sealed import read_sealed, sealed
-from hotrow.store.strict_json import natural, naturals, object_of
+from hotrow.store.strict_json import MalformedError, natural, naturals, object_of
 from hotrow.table.kept import Saved
 
 FORMAT = 1
-_FIELDS = {"format", "library", "deltas", "facts", "net", "tables"}
+_FIELDS = {"format", "library", "deltas", "facts", "net", "arrays", "tables"}
 _JSON = re.compile(r"checkpoint-(\d{6,18})\.json", re.ASCII)
 _NET = re.compile(r"net-(\d{6,18})\.safetensors", re.ASCII)
 _TABLE = re.compile(r"table-([1-9]\d{0,5})", re.ASCII)
@@ -116,11 +116,8 @@ def encode(
             "library": library(),
             "deltas": deltas,
             "facts": facts,
-            "net": {
-                "bytes": net.size,
-                "crc32": list(net.crc32),
-                "arrays": {name: [names[array.dtype], list(array.shape)] for name, array in arrays.items()},
-            },
+            "net": part_to_json(net),
+            "arrays": {name: [names[array.dtype], list(array.shape)] for name, array in arrays.items()},
             "tables": [{"generation": one.generation, "manifest": one.sha256} for one in saved],
         }
     )
@@ -138,17 +135,18 @@ def describe(root: Path, number: int) -> Description:
         raise DataError(
             f"{path}: is of format {found}, and this hotrow reads format {FORMAT}: pip install --upgrade hotrow"
         )
-    net = object_of(fields.get("net"), {"bytes", "crc32", "arrays"})
-    deltas, facts, of_tables = fields.get("deltas"), fields.get("facts"), _tables(fields.get("tables"))
-    if set(fields) != _FIELDS or type(found) is not int or found != FORMAT or net is None or of_tables is None:
+    deltas, facts = fields.get("deltas"), fields.get("facts")
+    arrays, of_tables = _arrays(fields.get("arrays")), _tables(fields.get("tables"))
+    if set(fields) != _FIELDS or type(found) is not int or found != FORMAT:
         raise CorruptError(f"{path}: expected an object of {', '.join(sorted(_FIELDS))}, as a save writes")
-    arrays, sums, size = _arrays(net["arrays"]), naturals(net["crc32"]), net["bytes"]
-    if not isinstance(facts, dict) or not natural(deltas) or not natural(size) or sums is None or arrays is None:
-        raise CorruptError(f"{path}: has facts, numbers or arrays that can't be")
-    if len(sums) != -(-size // CHUNK):
-        raise CorruptError(f"{path}: has {len(sums)} checksums for {size:,} bytes, expected {-(-size // CHUNK)}")
-    part = Part(net_file(root, number).name, size, CHUNK, sums)
-    return Description(number, deltas, cast("dict[str, Any]", facts), arrays, part, of_tables)
+    if not isinstance(facts, dict) or not natural(deltas) or arrays is None or of_tables is None:
+        raise CorruptError(f"{path}: has facts, numbers, arrays or tables that can't be")
+    own = net_file(root, number).name
+    try:
+        _, net = part_from_json(fields["net"], lambda name: name if name == own else None)
+    except MalformedError as error:
+        raise CorruptError(f"{path}: {error}") from error
+    return Description(number, deltas, cast("dict[str, Any]", facts), arrays, net, of_tables)
 
 
 def _tables(value: Any) -> list[tuple[int, str]] | None:

@@ -42,9 +42,10 @@ class Snapshots:
     ...     optimizer.step()
     ...     if step % 4 == 3:
     ...         _ = snapshots.save(step + 1, wait=False)    # threads write while training goes on
-    >>> snapshots.wait()
+    >>> snapshots.save(10)                                  # the end; this one waits
+    True
     >>> snapshots.restore()
-    8
+    10
     """
 
     def __init__(self, path: str | PathLike[str], model: Any, *stateful: Any, keep: int = 2, deltas: int = 0) -> None:
