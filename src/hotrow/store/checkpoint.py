@@ -275,7 +275,7 @@ class _Writing:
 def _tidy_table(folder: Path, needed: list[int]) -> None:
     """Remove the other generations; nothing, if a damaged one doesn't tell what it is a change to."""
     try:
-        wanted = {link for number in needed for link in generations.chain(folder, number)}
+        wanted = {generations.number_of(link) for number in needed for link, _ in generations.chain(folder, number)}
     except (CorruptError, DataError):
         return
     unwanted = [number for number in generations.begun(folder) if number not in wanted]
