@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -307,3 +308,29 @@ def test_a_fit_that_is_killed_goes_on_in_a_new_process_to_the_bit(tmp_path):
     whole = compiled(functional())
     fit(whole, stop=epoch + 2)
     assert contents(model) == contents(whole)
+
+
+ELSEWHERE = """
+import json, sys
+sys.path.insert(0, {tests!r})
+from test_snapshots import SnapshotCallback, compiled, contents, functional
+model, saving = compiled(functional(seed=1)), SnapshotCallback(sys.argv[1])
+print(json.dumps([saving.restore(model), contents(model)]))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", [name for name in ("tensorflow", "jax", "torch") if name != BACKEND])
+def test_another_backend_restores_the_same_numbers(backend, tmp_path):
+    model, saving = compiled(functional()), SnapshotCallback(tmp_path)
+    fit(model, saving, stop=2)
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE.format(tests=str(Path(__file__).parent)), str(tmp_path)],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [2, contents(model)]
