@@ -31,6 +31,7 @@ from hotrow.apps.reading import read_columns
 from hotrow.errors import HotrowError
 from hotrow.models import Retrieval, classifier_files
 from hotrow.store.arrays import to_arrays
+from hotrow.store.checkpoint import Checkpoints
 from hotrow.store.format import map_arrays, read_arrays, write_arrays
 from hotrow.store.sealed import seal
 from hotrow.store.strings import read_strings, write_strings
@@ -146,6 +147,19 @@ def retrieval(folder: Path) -> Callable[[], Any]:
     def load() -> Any:
         model = Retrieval.load(folder)
         return contents(model.users), contents(model.items), model.pairs_in_order().tobytes(), model.config
+
+    return load
+
+
+def checkpoint(folder: Path) -> Callable[[], Any]:
+    """A table and a net's arrays of one step; the table's own files are other loaders'."""
+    saved = Checkpoints(folder).start([a_table()], {"net.0": np.arange(6, dtype=np.float32)}, {"step": 3})
+    saved.result()
+
+    def load() -> Any:
+        found = Checkpoints(folder).read(fits=lambda described: [None] * len(described.tables))
+        assert found is not None
+        return contents(found.tables[0]), found.arrays["net.0"].tobytes(), found.facts
 
     return load
 
@@ -307,6 +321,7 @@ LOADERS = {
     "arrays mapped": Loader(arrays(map_arrays, with_part=True), sealed=False),
     "strings": Loader(strings),
     "retrieval": Loader(retrieval, damaged=lambda name: name.startswith(("model", "pairs"))),
+    "checkpoint": Loader(checkpoint, damaged=lambda name: name.startswith(("checkpoint", "net"))),
     "classifier": Loader(classifier),
     "jax": Loader(jax, names=False),
     "torch": Loader(torch, names=False),
