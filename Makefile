@@ -30,7 +30,8 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 WORKERS := -n auto --maxprocesses 4
 
 # What comes out the same whichever way kernels run: once is enough.
-ONCE := --ignore=tests/test_house.py --ignore=tests/test_docs.py
+ONCE := $(foreach name,house docs ops crashes disk faults killed model_crashes hostile checkpoint torch_snapshots \
+    jax_examples torch_example benchmarks explain readers,--ignore=tests/test_$(name).py)
 
 # The backends of hotrow.keras, each in processes of its own.
 BACKENDS := tensorflow jax torch

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import statistics
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -126,7 +127,7 @@ def _timed(call: Callable[[], object], target: Path) -> float:
 
 
 def _copy(source: Path, target: Path) -> None:
-    os.spawnlp(os.P_WAIT, "cp", "cp", "-r", str(source), str(target))
+    subprocess.run(["cp", "-r", str(source), str(target)], check=True)
     for file in _files(target):
         handle = os.open(file, os.O_RDONLY)
         os.fsync(handle)

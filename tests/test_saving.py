@@ -81,7 +81,7 @@ def _small_pieces(monkeypatch):
 
 @pytest.mark.parametrize("delta", [False, True])
 @pytest.mark.parametrize("kind", ["int64", "string"])
-@settings(max_examples=max(10, settings().max_examples // 4))
+@settings(max_examples=max(5, settings().max_examples // 4))
 @given(before=st.lists(st.integers(0, 10**6), max_size=12), beside=st.lists(st.integers(0, 10**6), max_size=60))
 def test_what_happens_beside_a_save_is_not_in_it_and_is_as_if_nobody_saved(
     tmp_path_factory, kind, delta, before, beside

@@ -10,6 +10,7 @@ import pytest
 from test_snapshot import fields_of
 
 import hotrow
+from hotrow.kernels import INTERPRETED
 from hotrow.store import files, generations, guard
 
 DIM = 8
@@ -70,9 +71,9 @@ def test_no_lookup_gives_out_what_a_flipped_bit_has_made_of_it(saved, role):
     flip(file, file.stat().st_size - 5000)
     expected, refused = table.lookup(ids), 0
     view = hotrow.view(path)
-    for i, id in enumerate(ids):
+    for i in range(0, len(ids), 10 if INTERPRETED else 1):
         try:
-            found = view.lookup([id])[0]
+            found = view.lookup(ids[i : i + 1])[0]
         except hotrow.CorruptError as error:
             refused += f"{file}: bytes " in str(error)
         else:
