@@ -14,6 +14,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from threading import Condition
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _PIECE = 1 << 19  # floats copied at a time: a waiting step waits less than a millisecond for it
+_PIECES = 4  # written at a time
 _QUEUED = 0.03  # of the rows at most, unless a step changes more
 _FEWEST = 8  # pieces
-_BUCKETS = 1 << 14  # of the index read at a time: a megabyte
-_KEYS = 1 << 17  # given at a time
+_BUCKETS = 1 << 12  # of the index read at a time
+_KEYS = 1 << 15  # given at a time
 _PAGE = 512  # keys in a page of memory
 _STRINGS = 1 << 16
 
@@ -162,16 +164,19 @@ class Cut:
         The arrays are those of the piece before the last again.
         """
         widths = [columns.stop - columns.start for columns in self._columns]
-        sets = [[np.empty(self._room * width, np.float32) for width in widths] for _ in range(2)]
-        turn, own = 0, np.empty(self._room, np.int32)
-        while True:
-            blocks = sets[turn]
-            turn = 1 - turn
-            n = self._from_queue(blocks) or self._from_rows(own, blocks)
-            if not n:
+        sets = [[np.empty(_PIECES * self._room * width, np.float32) for width in widths] for _ in range(2)]
+        own = np.empty(self._room, np.int32)
+        for blocks in cycle(sets):
+            n, more = 0, True
+            while more and n <= (_PIECES - 1) * self._room:
+                ends = [block[n * width :] for block, width in zip(blocks, widths, strict=True)]
+                more = self._from_queue(ends) or self._from_rows(own, ends)
+                n += more
+            if n:
+                yield [block[: n * width].reshape(n, width) for block, width in zip(blocks, widths, strict=True)]
+            if not more:
                 self._spare.clear()
                 return
-            yield [block[: n * width].reshape(n, width) for block, width in zip(blocks, widths, strict=True)]
 
     def _from_queue(self, blocks: list[np.ndarray], *, full: bool = True) -> int:
         """Write a piece of the queue to `blocks`; how many rows it had, 0 if there is none (that is full)."""

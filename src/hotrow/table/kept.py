@@ -6,11 +6,14 @@ Read `view.py` first, for the way in. What is saved is cut out in `cut.py`, what
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
+from threading import Thread, get_native_id
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from weakref import WeakSet
 
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from hotrow.store.writing import Writer
 
 log = logging.getLogger("hotrow")
+_PATIENCE = 10
+"""How nice a thread is that saves beside training, of 19: where the processors are busy it has a tenth of them."""
 Progress = Callable[[int, int, dict[str, Any]], object]
 
 
@@ -308,11 +313,19 @@ class Kept(Own):
             cutting.after.absorb(cutting.before, self._index.n_rows, self._index.free_rows())
 
     def _write_soon(self, done: Future[int], writer: Writer, cutting: _Cutting, progress: Progress | None) -> None:
+        _be_patient()
         try:
             done.set_result(self._write(writer, cutting, progress))
         except BaseException as error:  # noqa: BLE001 — whoever asks for the result is told
             log.warning("%s: this save failed, and what was there before is as it was: %s", writer.root, error)
             done.set_exception(error)
+
+
+def _be_patient() -> None:
+    """Let others go before this thread, and those that it starts, where the system has a priority for each thread."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), _PATIENCE)
 
 
 @dataclass(frozen=True)
