@@ -254,7 +254,6 @@ def resign(path, number, **changes):
         ({"stands_for": ["x"]}, "something else than checksums"),
         ({"config": {"seed": 1}}, "has {'seed': 1}"),
         ({"config": {"ids": "uint64"}}, "has {'ids': 'uint64'}"),
-        ({"config": {"aliases": 3}}, "under other keys"),
         ({"config": {"dim": 5}}, "expected F32"),
         ({"config": {"optimizer": {"name": "SGD", "learning_rate": 0.1}}}, "slots|optimizer"),
         ({"config": {"optimizer": {"name": "Nonsense"}}}, "optimizer"),

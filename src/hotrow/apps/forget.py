@@ -17,6 +17,7 @@ from hotrow.store import compact as compact_table
 from hotrow.store import generations as folders
 from hotrow.store import load, view
 from hotrow.store.files import sync_folder
+from hotrow.store.lock import lock
 
 
 def compact(options: argparse.Namespace, output: Output) -> None:
@@ -103,14 +104,15 @@ def _forget_in_model(folder: Path, options: argparse.Namespace) -> list[dict[str
 def _remove_older(folder: Path) -> list[dict[str, Any]]:
     """What the model doesn't name any more goes, all of it: it may have what was forgotten."""
     removed: list[dict[str, Any]] = []
-    named = saving.read_description(folder)["generations"]  # the newest may be of a save that never ended
-    for name, path in tables_of(folder).items():
-        for old in [folders.folder_of(path, number) for number in folders.whole(path) if number != named[name]]:
-            size = sum(file.stat().st_size for file in old.iterdir())
-            rows = folders.read_manifest(old).rows
-            folders.remove(old)
-            removed.append(_part(f"{name}/{old.name}, all of it", rows, size))
-        sync_folder(path)  # or they could be back after a crash
+    with lock(folder):  # else what another save has written, and not named yet, would go too
+        named = saving.read_description(folder)["generations"]  # the newest may be of a save that never ended
+        for name, path in tables_of(folder).items():
+            for old in [folders.folder_of(path, number) for number in folders.whole(path) if number != named[name]]:
+                size = sum(file.stat().st_size for file in old.iterdir())
+                rows = folders.read_manifest(old).rows
+                folders.remove(old)
+                removed.append(_part(f"{name}/{old.name}, all of it", rows, size))
+            sync_folder(path)  # or they could be back after a crash
     return removed
 
 

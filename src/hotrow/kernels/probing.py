@@ -175,13 +175,15 @@ def place(cells, numbers, spot, key, number):
 
 
 @jit
-def insert(cells, frame, keys, rows, free, n_free, n_rows):
-    """Give a row to each key whose `rows` entry is −1; return the number of rows ever used and of free rows left.
+def insert(cells, frame, keys, rows, free, counts):
+    """Give a row to each key whose `rows` entry is −1.
 
-    The keys that have no row must be distinct and absent. Rows come from `free` (last first), then from `n_rows` up.
-    cells uint64, rows int32 (n,): written. The caller has made room.
+    The keys that have no row must be distinct and absent. Rows come from `free` (last first), then from those never
+    used. counts int64 (2,): how many rows were ever used, and how many of `free` are left. cells uint64, rows int32
+    (n,) and counts are written, all by the end: a Ctrl-C comes before or after. The caller has made room.
     """
     numbers = cells.view(np.uint32)
+    n_rows, n_free = counts[0], counts[1]
     for i in range(len(keys)):
         if i + AHEAD < len(keys):
             call(cells, keys[i + AHEAD], frame)
@@ -195,7 +197,7 @@ def insert(cells, frame, keys, rows, free, n_free, n_rows):
             n_rows += 1
         place(cells, numbers, home(keys[i], frame), keys[i], np.uint32(row + 1))
         rows[i] = row
-    return n_rows, n_free
+    counts[0], counts[1] = n_rows, n_free
 
 
 @jit

@@ -16,14 +16,14 @@ AHEAD = 8  # rows between asking for one and copying it
 
 
 @jit
-def keep(data, stride, rows, first, wanted, out, out_rows, at):
-    """Copy the wanted ones of rows[first:] to `out`, from its row `at` on, until it is full.
+def keep(data, stride, rows, first, wanted, out, out_rows, filled):
+    """Copy the wanted ones of rows[first:] to `out`, behind the filled[0] rows that it has, until it is full.
 
     data float32 (flat), row r at data[r · stride : (r + 1) · stride]; rows int32 (n,), −1 for none → out float32
-    (flat), out_rows int32 (room,), their numbers; wanted uint8 (rows,). Returns where in `rows` it has stopped, and the
-    next `at`.
+    (flat), out_rows int32 (room,), their numbers; wanted uint8 (rows,). filled int64 (1,) is written, too: a Ctrl-C
+    comes before or after. Returns where in `rows` it has stopped.
     """
-    i = first
+    i, at = first, filled[0]
     while i < len(rows) and at < len(out_rows):
         if i + AHEAD < len(rows):
             coming = np.int64(rows[i + AHEAD])
@@ -36,7 +36,8 @@ def keep(data, stride, rows, first, wanted, out, out_rows, at):
             out_rows[at] = row
             at += 1
         i += 1
-    return i, at
+    filled[0] = at
+    return i
 
 
 @jit
@@ -84,10 +85,7 @@ def pour(flat, first, width, data, stride, column):
 
 @jit
 def mark(rows, marks):
-    """Set the mark of each row: rows int32 (n,), −1 for none → marks uint8 (rows,). Returns how many had none."""
-    new = 0
+    """Set the mark of each row: rows int32 (n,), −1 for none → marks uint8 (rows,)."""
     for i in range(len(rows)):
         if rows[i] >= 0:
-            new += marks[rows[i]] == 0
             marks[rows[i]] = WANTED
-    return new

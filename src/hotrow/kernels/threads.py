@@ -119,7 +119,10 @@ def run(kernel: Callable[..., T], bounds: Sequence[int], *args: Any) -> list[T]:
     pool = _shared()
     try:
         others = [pool.submit(kernel, *args, bounds[k], bounds[k + 1]) for k in range(len(bounds) - 2)]
-    except RuntimeError:  # the interpreter ends, and what is still to be saved does without other threads
+    except RuntimeError as error:
+        if "cannot schedule" not in str(error):
+            raise
+        # The interpreter ends, and what is still to be saved does without other threads.
         return [kernel(*args, start, stop) for start, stop in pairwise(bounds)]
     try:
         last = kernel(*args, bounds[-2], bounds[-1])

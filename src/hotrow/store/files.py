@@ -104,7 +104,10 @@ class Output:
     def _begin(self, view: memoryview) -> None:
         try:
             self._under_way = self._behind.submit(write_all, self._handle, view)
-        except RuntimeError:  # the interpreter ends, and starts no thread any more: this save goes on all the same
+        except RuntimeError as error:
+            if "cannot schedule" not in str(error):
+                raise
+            # The interpreter ends, and starts no thread any more: this save goes on all the same.
             with naming(self.path):
                 write_all(self._handle, view)
 
@@ -126,6 +129,8 @@ class Output:
         self._wait()
         with naming(self.path):
             os.fsync(self._handle)
+            if (size := os.fstat(self._handle).st_size) != self.size:
+                raise OSError(errno.EIO, f"{size:,} bytes are there, and {self.size:,} were written")
 
     def close(self) -> None:
         """Give the handle back; a second call does nothing."""

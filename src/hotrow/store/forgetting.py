@@ -63,16 +63,23 @@ def forget(path: str | os.PathLike[str], ids: Any, *, progress: Progress | None 
     try:
         writer.remove_leftovers()
         found: list[Removed] = []
+        removed = np.zeros(0, np.uint64)
         for number in folders.whole(writer.root):
             folder = folders.folder_of(writer.root, number)
-            found += _forget_in(folder, number, ids, progress)
+            removed = _forget_in(folder, number, ids, removed, found, progress)
         sync_folder(writer.root)  # generations that were removed before have them, and mustn't come back in a crash
         return found
     finally:
         writer.close()
 
 
-def _forget_in(folder: Path, number: int, ids: Any, progress: Progress | None) -> list[Removed]:
+def _forget_in(
+    folder: Path, number: int, ids: Any, removed: np.ndarray, found: list[Removed], progress: Progress | None
+) -> np.ndarray:
+    """Take ids out of a generation, and add to `found` what it has lost.
+
+    removed uint64 (n,): the keys that the ids had in older generations; those that they have here are added.
+    """
     manifest = read_manifest(folder)
     if problem := config_problem(manifest.config):
         raise CorruptError(f"{folder / MANIFEST}: {problem}")
@@ -81,9 +88,11 @@ def _forget_in(folder: Path, number: int, ids: Any, progress: Progress | None) -
         for problem in check_part(folder / part.name, part, meter.at(part.name)):
             raise CorruptError(problem)
     state = map_generation(folder, manifest, slots=True)
-    stays, gone_stays = _which_stay(state, ids)
+    stays = _which_stay(state, ids)
+    removed = np.union1d(removed, state.keys[~stays])
+    gone_stays = None if state.gone is None else ~np.isin(state.gone, _keys_of(state, ids, removed))
     if stays.all() and (gone_stays is None or gone_stays.all()):
-        return []
+        return removed
     config = state.config | {"aliases": _aliases(state, stays)}
     stands_for = (*manifest.stands_for, manifest.sha256)
     try:
@@ -96,20 +105,30 @@ def _forget_in(folder: Path, number: int, ids: Any, progress: Progress | None) -
             folders.remove_strangers(folder)
         raise
     folders.remove_strangers(folder)
-    return [removed for role in parts if (removed := _removed(number, role, state, stays, gone_stays)).rows]
+    lost = (_removed(number, role, state, stays, gone_stays) for role in parts)
+    found += [one for one in lost if one.rows]
+    return removed
 
 
-def _which_stay(state: State, ids: Any) -> tuple[np.ndarray, np.ndarray | None]:
-    """Which rows, and which of the keys that are gone, aren't those of the ids: bool (n,), (m,)."""
+def _which_stay(state: State, ids: Any) -> np.ndarray:
+    """Which rows aren't those of the ids: bool (n,)."""
     keys = to_keys(ids, state.config["ids"])
-    stays = ~np.isin(state.keys, keys.keys)
-    if state.strings is not None:
-        import pyarrow.compute as pc
+    if state.strings is None:
+        return ~np.isin(state.keys, keys.keys)
+    import pyarrow.compute as pc
 
-        named = pc.is_in(state.strings, value_set=keys.texts)  # type: ignore[attr-defined]
-        stays = ~named.to_numpy(zero_copy_only=False)
-    gone = None if state.gone is None else ~np.isin(state.gone, np.concatenate([keys.keys, state.keys[~stays]]))
-    return stays, gone
+    named = pc.is_in(state.strings, value_set=keys.texts)  # type: ignore[attr-defined]
+    return ~named.to_numpy(zero_copy_only=False)
+
+
+def _keys_of(state: State, ids: Any, removed: np.ndarray) -> np.ndarray:
+    """The keys by which a delta says that the ids are gone: those they had, or would have, if no other may have these.
+
+    A string's own key may be another string's, where there are such twins: then it is only taken out if it was its.
+    """
+    if state.config["ids"] == "string" and state.config["aliases"]:
+        return removed
+    return np.union1d(removed, to_keys(ids, state.config["ids"]).keys)
 
 
 def _aliases(state: State, stays: np.ndarray) -> int:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from threading import Lock
+from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
 import numpy as np
 
+from hotrow.errors import HotrowError
 from hotrow.store import generations, snapshot
 from hotrow.store.checks import made_of
 from hotrow.store.guard import Guard
 from hotrow.store.snapshot import Chain
-from hotrow.table.batch import Bags, Batch, Marked
+from hotrow.table.batch import Bags, Batch, Marked, mark
 from hotrow.table.kept import Saved
 from hotrow.table.own import Own
 from hotrow.table.view import Found
+
+T = TypeVar("T")
 
 
 class SnapshotView(Own):
@@ -44,6 +49,8 @@ class SnapshotView(Own):
     _live: WeakSet[Marked]
     _turns: int
     """How many times something was taken away from under those who look."""
+    _moving: Lock
+    """Held by the one that refreshes."""
     _guard: Guard | None
     """Of a mapped snapshot."""
 
@@ -65,7 +72,7 @@ class SnapshotView(Own):
                 view._saved, view._live, view._turns, view._guard = chain.saved, WeakSet(), 0, None
                 for change in states:
                     view.take(change)
-        view._links = chain.names()
+        view._links, view._moving = chain.names(), Lock()
         return view
 
     @property
@@ -80,8 +87,7 @@ class SnapshotView(Own):
 
     def check(self) -> None:
         """Compare what wasn't looked at yet with its checksums, now. CorruptError names the file."""
-        if self._guard is not None:
-            self._guard.check_all()
+        self._guarded(Guard.check_all)
 
     def refresh(self) -> bool:
         """Go on to the newest generation; whether there was a newer one.
@@ -90,7 +96,8 @@ class SnapshotView(Own):
         reads the weights into memory; each later one costs what it holds. CorruptError if what is newer is damaged:
         then this goes on as it was.
         """
-        return snapshot.use(self.path, None, self._move_on)
+        with self._moving:
+            return snapshot.use(self.path, None, self._move_on)
 
     def _move_on(self, chain: Chain) -> bool:
         links, known = chain.names(), len(self._links)
@@ -111,13 +118,13 @@ class SnapshotView(Own):
         """Be another view from now on, for whoever holds this one."""
         with self.lock.writing():
             self._mark(np.arange(self._index.n_rows, dtype=np.int32))
-            self.__dict__.update(other.__dict__ | {"lock": self.lock, "_turns": self._turns})
+            kept = {"lock": self.lock, "_turns": self._turns, "_moving": self._moving}
+            self.__dict__.update(other.__dict__ | kept)
 
     def _mark(self, rows: np.ndarray) -> None:
         """What was found in these rows isn't there any more. The caller holds the write lock."""
         self._turns += 1
-        for batch in self._live:
-            batch.mark(rows)
+        mark(self._live, rows)
 
     def _erase(self, keys: np.ndarray, rows: np.ndarray) -> None:
         super()._erase(keys, rows)
@@ -134,23 +141,39 @@ class SnapshotView(Own):
 
     def lookup(self, ids: Any, **options: Any) -> np.ndarray:
         """As `View.lookup`, of one generation, whole, whatever `refresh` does meanwhile."""
-        while True:
-            turns = self._turns
-            vectors = super().lookup(ids, **options)
-            if turns == self._turns or isinstance(ids, Batch):
-                return vectors
+        found = super().lookup
+        return found(ids, **options) if isinstance(ids, Batch) else self._of_one_turn(lambda: found(ids, **options))
+
+    def __contains__(self, id: object) -> bool:
+        contains = super().__contains__
+        return self._of_one_turn(lambda: contains(id))
 
     def ids(self) -> Any:
         """As `View.ids`; the files of the ids are compared with their checksums first."""
-        if self._guard is not None:
-            self._guard.listed()
-        return super().ids()
+        listed = super().ids
+        return self._of_one_turn(lambda: self._guarded(Guard.listed) or listed())
 
     def vectors(self) -> np.ndarray:
         """As `View.vectors`; the file of the weights is compared with its checksums first."""
-        if self._guard is not None:
-            self._guard.read_whole()
-        return super().vectors()
+        vectors = super().vectors
+        return self._of_one_turn(lambda: self._guarded(Guard.read_whole) or vectors())
+
+    def _guarded(self, check: Callable[[Guard], None]) -> None:
+        if (guard := self._guard) is not None:
+            check(guard)
+
+    def _of_one_turn(self, look: Callable[[], T]) -> T:
+        """What `look` gives, or raises, when nothing was taken away from under it."""
+        while True:
+            turns = self._turns
+            try:
+                given = look()
+            except HotrowError:
+                if turns == self._turns:
+                    raise
+            else:
+                if turns == self._turns:
+                    return given
 
     def _found(self, keys: np.ndarray, rows: np.ndarray) -> None:
         if self._guard is not None and not self._guard.done:

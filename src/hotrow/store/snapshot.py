@@ -76,6 +76,16 @@ class Chain:
         return tuple(manifest.sha256 for _, manifest in self.links)
 
 
+def _are_replaced(folder: Path, links: list[tuple[Path, Manifest]]) -> bool:
+    """Whether what was read isn't what is there now: saves remove generations, and forgetting ids rewrites them."""
+    if not all((link / MANIFEST).exists() for link in (folder, *(link for link, _ in links))):
+        return True
+    try:
+        return any(read_manifest(link).sha256 != manifest.sha256 for link, manifest in links)
+    except (CorruptError, DataError):
+        return False
+
+
 def read_generation(folder: Path, manifest: Manifest, slots: list[str], progress: Progress | None = None) -> State:
     """What one generation holds, in memory, with these slots, all of it checked: a table, or what has changed."""
     meter = Meter(progress, _size(manifest), folders.number_of(folder))
@@ -92,14 +102,12 @@ def use(path: StrPath, generation: int | None, make: Callable[[Chain], T], *, pr
     root = Path(path).absolute()
     for left in reversed(range(_TRIES)):
         number, folder = folders.choose(root, generation)
-        there = [folder]
+        links: list[tuple[Path, Manifest]] = []
         try:
             links = folders.chain(root, number)
-            there = [link for link, _ in links]
             return make(Chain(links, Saved(root, number, links[-1][1].sha256), progress))
         except CorruptError as error:
-            replaced = not all((link / MANIFEST).exists() for link in there)
-            if not (left and generation is None and replaced):
+            if not (left and _are_replaced(folder, links) and (generation is None or (folder / MANIFEST).exists())):
                 raise CorruptError(f"{error}{folders.other_choice(root, number)}") from error
     raise AssertionError("the last try returns or raises")
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from hotrow.errors import ArgumentError, LockedError
+from hotrow.errors import ArgumentError, CorruptError, LockedError
 from hotrow.store import generations as folders
 from hotrow.store.checks import check_state
 from hotrow.store.files import Advance, Part, make_folders, sync_folder, write_durably
@@ -200,7 +200,8 @@ class Writer:
             folders.remove_all([folder] if folder.exists() else [])
             raise
         if self._parent is None:
-            folders.remove_all(folders.outdated(self.root, self._keep))
+            with suppress(CorruptError):  # what can't be listed now is left to the next save; this one is done
+                folders.remove_all(folders.outdated(self.root, self._keep))
         return number, sha256_of(text)
 
     def remove_leftovers(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import WeakSet
 
 import numpy as np
 
@@ -21,6 +22,18 @@ class Marked(Protocol):
     """What remembers rows, and is told when they are forgotten, as a Batch is."""
 
     def mark(self, rows: np.ndarray) -> None: ...
+
+
+def mark(live: WeakSet[Marked], rows: np.ndarray) -> None:
+    """Tell each of `live` that these rows (int32 (n,)) are forgotten; others may join meanwhile."""
+    while True:
+        try:
+            every = list(live)
+        except RuntimeError:  # one has joined just now
+            continue
+        break
+    for each in every:
+        each.mark(rows)
 
 
 class Pending(Protocol):

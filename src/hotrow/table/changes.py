@@ -16,23 +16,19 @@ class Changes:
     def __init__(self) -> None:
         self._marks = Growable(np.uint8, _MOST_ROWS)
         self._gone: list[np.ndarray] = []
-        self.n = 0
-        """How many rows have a mark."""
 
     def mark(self, rows: np.ndarray, n_rows: int) -> None:
         """These (int32 (n,), −1 for none) of `n_rows` rows have changed."""
         self._marks.ensure(n_rows)
-        self.n += int(saving.mark(readonly(rows), self._marks.array))  # interpreted, it is NumPy's, which JSON refuses
+        saving.mark(readonly(rows), self._marks.array)
 
-    def erase(self, keys: np.ndarray, rows: np.ndarray) -> None:
-        """These keys (uint64 (n,)) are gone, and their rows (int32 (n,)) nobody's."""
-        marks = self.marks(int(rows.max(initial=-1)) + 1)
-        self.n -= int(np.count_nonzero(marks[rows]))
-        marks[rows] = 0
+    def erase(self, keys: np.ndarray, rows: np.ndarray, n_rows: int) -> None:
+        """These keys (uint64 (n,)) are about to go. Marked, too: if they don't, after all, a delta has them again."""
+        self.mark(rows, n_rows)
         self._gone.append(keys)
 
     def marks(self, n_rows: int) -> np.ndarray:
-        """A byte for each of `n_rows` rows, not 0 if it has changed: uint8 (n_rows,), no copy."""
+        """A byte for each of `n_rows` rows, not 0 if it has changed, or is free: uint8 (n_rows,), no copy."""
         self._marks.ensure(n_rows)
         return self._marks.array[:n_rows]
 
@@ -40,9 +36,7 @@ class Changes:
         """The erased keys, each once, some of which may be back: uint64 (n,)."""
         return np.unique(np.concatenate([np.zeros(0, np.uint64), *self._gone]))
 
-    def absorb(self, older: Changes, n_rows: int, free: np.ndarray) -> None:
-        """What `older` has seen before counts, too, but for rows that are free now: the save in between has failed."""
-        marks = older.marks(n_rows)
-        marks[free] = 0
-        self.mark(np.flatnonzero(marks).astype(np.int32), n_rows)
+    def absorb(self, older: Changes, n_rows: int) -> None:
+        """What `older` has seen before counts, too: the save in between has failed."""
+        self.mark(np.flatnonzero(older.marks(n_rows)).astype(np.int32), n_rows)
         self._gone = older._gone + self._gone

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
-from threading import Condition
+from threading import Condition, get_ident
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -36,6 +36,7 @@ _PIECE = 1 << 19  # floats copied at a time: a waiting step waits less than a mi
 _PIECES = 4  # written at a time
 _QUEUED = 0.03  # of the rows at most, unless a step changes more
 _FEWEST = 8  # pieces
+_PATIENCE = 5.0  # seconds without a move of the saver
 _BUCKETS = 1 << 12  # of the index read at a time
 _KEYS = 1 << 15  # given at a time
 _PAGE = 512  # keys in a page of memory
@@ -57,18 +58,22 @@ if hasattr(os, "register_at_fork"):
 
 @dataclass
 class _Piece:
-    """Some rows that were copied: row numbers[i] is data[i · stride : (i + 1) · stride]."""
+    """The first filled[0] rows that were copied: row numbers[i] is data[i · stride : (i + 1) · stride]."""
 
     data: np.ndarray
     numbers: np.ndarray
-    n: int = 0
+    filled: np.ndarray
+
+    @property
+    def n(self) -> int:
+        return int(self.filled[0])
 
 
 class Cut:
     """What of a table is to be saved, as it is now; `hotrow.store` writes it.
 
-    wanted uint8 (rows,): 1 for each of the n rows that are to be saved; it becomes the cut's own. slots: name → columns
-    of a row. gone uint64 (m,): keys that were erased since the parent of a change, None for a whole table.
+    wanted uint8 (rows,): 1 for each row that is to be saved, if it isn't free; it becomes the cut's own. slots: name →
+    columns of a row. gone uint64 (m,): keys that were erased since the parent of a change, None for a whole table.
     Whoever makes one holds the table's write lock. `keep` is called under that lock, too, before rows change.
     """
 
@@ -81,10 +86,11 @@ class Cut:
         config: dict[str, Any],
         slots: dict[str, slice],
         wanted: np.ndarray,
-        n: int,
         gone: np.ndarray | None = None,
     ) -> None:
-        self.config, self.gone, self.n = config, gone, n
+        wanted[index.free_rows()] = 0
+        self.config, self.gone = config, gone
+        self.n = int(np.count_nonzero(wanted))
         self.slots = {name: columns.stop - columns.start for name, columns in slots.items()}
         self._columns = [slice(0, rows.dim), *slots.values()]
         self._lock, self._rows, self._wanted = lock, rows, wanted
@@ -94,7 +100,9 @@ class Cut:
         self._scan = index.scan()
         self._order = np.empty(self.n, np.int32)
         self._n_ordered = 0
-        self._next = 0
+        self._next = self._warmed = 0
+        self._saver = 0
+        self._is_patient = True
         self._room = max(16, _PIECE // rows.stride)
         self._most = max(_FEWEST, int(_QUEUED * self.n / self._room))
         self._queue: deque[_Piece] = deque()
@@ -108,18 +116,24 @@ class Cut:
     def warm_up() -> None:
         """Compile what a step calls while a table is being saved, if that is to be done, before one waits for it."""
         floats, rows, marks = np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(0, np.uint8)
-        saving.keep(readonly(floats), 1, readonly(rows), 0, marks, floats, rows, 0)
+        saving.keep(readonly(floats), 1, readonly(rows), 0, marks, floats, rows, np.zeros(1, np.int64))
         saving.mark(readonly(rows), marks)
 
     # --- the trainer's side ------------------------------------------------------------------------------------------
 
     def wait_for_room(self, n: int) -> None:
-        """Wait until the queue has room for n rows, or is empty. Without a lock: the saver may need it first."""
-        if not self.is_open:
+        """Wait until the queue has room for n rows, or is empty. Without a lock: the saver may need it first.
+
+        Where the saver hasn't moved for some seconds, memory is spent in place of time: its disk may have stopped, or
+        it waits for whoever waits here. A step that the saver takes itself, in `progress`, doesn't wait.
+        """
+        if not self.is_open or get_ident() == self._saver:
             return
         with self._changed:
-            while self.is_open and (full := self._full()) and (full - self._most) * self._room + n > 0:
-                self._changed.wait()
+            while self.is_open and self._is_patient and (full := self._full()):
+                if (full - self._most) * self._room + n <= 0:
+                    return
+                self._is_patient = self._changed.wait(_PATIENCE)
 
     def _full(self) -> int:
         """How many pieces wait for the saver."""
@@ -133,9 +147,7 @@ class Cut:
         data = readonly(self._rows.data)
         while at < len(rows):
             piece = self._last_piece()
-            at, piece.n = saving.keep(
-                data, self._rows.stride, given, at, self._wanted, piece.data, piece.numbers, piece.n
-            )
+            at = saving.keep(data, self._rows.stride, given, at, self._wanted, piece.data, piece.numbers, piece.filled)
 
     def _last_piece(self) -> _Piece:
         """The piece at the end of the queue, with room for at least a row."""
@@ -145,7 +157,9 @@ class Cut:
             return self._queue[-1]
 
     def _new_piece(self) -> _Piece:
-        return _Piece(np.empty(self._room * self._rows.stride, np.float32), np.empty(self._room, np.int32))
+        return _Piece(
+            np.empty(self._room * self._rows.stride, np.float32), np.empty(self._room, np.int32), np.zeros(1, np.int64)
+        )
 
     def close(self) -> None:
         """Nothing is wanted any more; whoever waits goes on."""
@@ -165,7 +179,7 @@ class Cut:
         """
         widths = [columns.stop - columns.start for columns in self._columns]
         sets = [[np.empty(_PIECES * self._room * width, np.float32) for width in widths] for _ in range(2)]
-        own = np.empty(self._room, np.int32)
+        own, self._saver = np.empty(self._room, np.int32), get_ident()
         for blocks in cycle(sets):
             n, more = 0, True
             while more and n <= (_PIECES - 1) * self._room:
@@ -187,8 +201,9 @@ class Cut:
         n = piece.n
         self._split(piece.data, np.arange(n, dtype=np.int32), blocks)
         self._note(piece.numbers[:n])
-        piece.n = 0
+        piece.filled[0] = 0
         with self._changed:
+            self._is_patient = True
             self._spare.append(piece)
             self._changed.notify_all()
         return n
@@ -200,6 +215,7 @@ class Cut:
             self._next, n = saving.sweep(self._wanted, self._next, numbers)
             if n:
                 self._split(self._rows.data, numbers[:n], blocks)
+        self._scan_on()
         if n:
             self._note(numbers[:n])
             return n
@@ -215,17 +231,21 @@ class Cut:
         self._order[self._n_ordered : self._n_ordered + len(numbers)] = numbers
         self._n_ordered += len(numbers)
 
+    def _scan_on(self) -> bool:
+        """Read some keys more; False when all are. First their pages come, which the first bucket would ask for."""
+        with self._lock.reading():
+            if self._warmed < len(self._wanted):
+                self._scan.keys[self._warmed : self._warmed + _KEYS : _PAGE] += np.uint64(0)
+                self._warmed += _KEYS
+                return True
+            return self._scan.advance(_BUCKETS)
+
     def keys(self) -> Iterator[np.ndarray]:
         """The keys of all rows in the order in which they came, some at a time: uint64 (k,)."""
-        for start in range(
-            0, len(self._wanted), _KEYS
-        ):  # pages come now, some at a time, and not all at the first bucket
-            with self._lock.reading():
-                self._scan.keys[start : start + _KEYS : _PAGE] += np.uint64(0)
-        goes_on = True
-        while goes_on:
-            with self._lock.reading():
-                goes_on = self._scan.advance(_BUCKETS)
+        while self._scan_on():
+            pass
+        if self._n_ordered != self.n:
+            raise RuntimeError(f"{self._n_ordered:,} rows of {self.n:,} came; this save is given up")
         for start in range(0, self.n, _KEYS):
             yield self._scan.keys[self._order[start : start + _KEYS]]
         self._scan.keys = np.zeros(0, np.uint64)

@@ -41,8 +41,7 @@ class Index:
         self._frame = np.array([buckets - 1, buckets, buckets - 1, buckets, 0, 0], np.int64)
         self._looked: tuple[Any, Any] = (None, None)
         self._free = np.zeros(0, np.int32)
-        self._n_free = 0
-        self.n_rows = 0
+        self._counts = np.zeros(2, np.int64)
         self._scan: Scan | None = None
         self.version = 0
         """Changes whenever a key gets a row or loses it."""
@@ -58,11 +57,21 @@ class Index:
         else:
             index._mapped, index._keys = cells, row_keys
             index._frame[:] = buckets - 1, 0, buckets - 1, 0, 0, 0
-        index.n_rows = len(row_keys)
+        index._counts[0] = len(row_keys)
         return index
 
     def __len__(self) -> int:
         return self.n_rows - self._n_free
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows were ever used."""
+        return int(self._counts[0])
+
+    @property
+    def _n_free(self) -> int:
+        """How many of them no key has, the first of `_free`."""
+        return int(self._counts[1])
 
     @property
     def _cells(self) -> np.ndarray:
@@ -152,9 +161,7 @@ class Index:
         self._make_room(len(self) + new)
         if self._is_moving:
             self._move_on(max(_STEP, int(_PACE * new)))
-        self.n_rows, self._n_free = probing.insert(
-            self._cells, readonly(self._frame), readonly(keys), rows, self._free, self._n_free, self.n_rows
-        )
+        probing.insert(self._cells, readonly(self._frame), readonly(keys), rows, self._free, self._counts)
         self.version += 1
 
     def scan(self) -> Scan:
@@ -187,7 +194,7 @@ class Index:
             self._scan.finish()
         probing.erase(self._cells, readonly(self._frame), readonly(keys))
         self._free = np.concatenate([self._free[: self._n_free], rows.astype(np.int32)])
-        self._n_free = len(self._free)
+        self._counts[1] = len(self._free)
         self.version += 1
 
     # --- growth: see `kernels/probing.py` ----------------------------------------------------------------------------

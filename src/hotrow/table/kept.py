@@ -21,7 +21,7 @@ import numpy as np
 
 from hotrow.errors import ArgumentError, LockedError
 from hotrow.table import initializers, optimizers
-from hotrow.table.batch import Marked, Pending
+from hotrow.table.batch import Marked, Pending, mark
 from hotrow.table.changes import Changes
 from hotrow.table.cut import Cut
 from hotrow.table.optimizers import Optimizer
@@ -83,10 +83,15 @@ class Kept(Own):
             "ids": self.kind,
             "seed": self.seed,
             "steps": self._steps,
-            "aliases": len(self._strings.aliases.key_of),
+            "aliases": self._aliases(),
             "optimizer": optimizers.to_config(self.optimizer),
             "initializer": initializers.to_config(self.initializer),
         }
+
+    def _aliases(self) -> int:
+        """How many strings go by another key than theirs, of those that have a row."""
+        keys = self._strings.aliases.key_of.values()
+        return len(keys) and len(keys) - self._index.find(np.array(list(keys), np.uint64))[1]
 
     @classmethod
     def from_state(cls, state: State, *, path: str | PathLike[str] | None = None) -> Self:
@@ -111,14 +116,17 @@ class Kept(Own):
         if state.config["dim"] != self.dim:
             raise ArgumentError(f"this table has vectors of {self.dim} floats, the state {state.config['dim']}")
         other = type(self).from_state(state, path=self._rows.path)
+        if self.pending is not None:  # before the lock, for a step that settles takes its own first
+            self.pending.drop()
         with self.lock.writing():
-            for batch in self._live:
-                batch.mark(np.arange(self._index.n_rows, dtype=np.int32))
+            self._mark(np.arange(self._index.n_rows, dtype=np.int32))
             lock, live, pending = self.lock, self._live, self.pending
-            if pending is not None:
-                pending.drop()
             self.__dict__.update(other.__dict__)
             self.lock, self._live, self.pending = lock, live, pending
+
+    def _mark(self, rows: np.ndarray) -> None:
+        """What was found in these rows (int32 (n,)) isn't there any more. The caller holds the write lock."""
+        mark(self._live, rows)
 
     # --- changes -----------------------------------------------------------------------------------------------------
 
@@ -249,44 +257,56 @@ class Kept(Own):
         self, writer: Writer, progress: Progress | None = None, *, wait: bool = True, since: Saved | None = None
     ) -> int | Future[int]:
         """Save by a writer, which is closed: all of the table, or what has changed since it was saved."""
+        begun: list[_Cutting] = []
         try:
             self.settle()
-            cut = self._begin_cut(since)
+            self._begin_cut(since, begun)
+            if wait:
+                return self._write(writer, begun[0], progress)
+            done: Future[int] = Future()
+            done.set_running_or_notify_cancel()
+            thread = Thread(target=self._write_soon, args=(done, writer, begun[0], progress), name="hotrow-save")
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter ends, and starts no thread any more
+                thread.run()
         except BaseException:
-            writer.close()
+            self._give_up(writer, begun)
             raise
-        if wait:
-            return self._write(writer, cut, progress)
-        done: Future[int] = Future()
-        done.set_running_or_notify_cancel()
-        thread = Thread(target=self._write_soon, args=(done, writer, cut, progress), name="hotrow-save")
-        try:
-            thread.start()
-        except RuntimeError:  # the interpreter ends, and starts no thread any more
-            thread.run()
         return done
 
-    def _begin_cut(self, since: Saved | None) -> _Cutting:
+    @staticmethod
+    def _give_up(writer: Writer, begun: list[_Cutting]) -> None:
+        """Let others save, and go on, whatever has happened; twice does no harm."""
+        for cutting in begun:
+            cutting.cut.close()
+        writer.close()
+
+    def _begin_cut(self, since: Saved | None, begun: list[_Cutting]) -> None:
+        """Take the cut, and add it to `begun` in the same moment: a Ctrl-C may come right behind."""
         Cut.warm_up()
         every = None if since else np.ones(self._index.n_rows + (self._index.n_rows >> 6) + 1024, np.uint8)
         with self.lock.writing():
             if self._cut is not None and self._cut.is_open:
                 raise LockedError("this table is being saved: wait for the result() of table.save(…, wait=False)")
-            before, n = self._changes, self._index.n_rows
+            if self._cut is not None:  # given up half way, or that of a parent of this process: what has changed since?
+                self._cut = self._changes = self._saved = None
+            before, n, gone = self._changes, self._index.n_rows, None
             if since is not None and (before is None or self._saved is not since):
-                raise LockedError(f"this table was saved or restored meanwhile; {since.path} isn't its parent any more")
+                raise LockedError(
+                    f"what has changed since {since.path} isn't known any more: this table was saved or restored "
+                    f"meanwhile, or its process forked; expected table.save({str(since.path)!r})"
+                )
             if every is not None:
                 wanted = every[:n] if n <= len(every) else np.ones(n, np.uint8)
-                wanted[self._index.free_rows()] = 0
-                count, gone = len(self._index), None
             else:
                 assert before is not None
-                wanted, count, gone = before.marks(n), before.n, before.gone()
-            slots = self.optimizer.slot_columns(self.dim)
+                wanted, gone = before.marks(n), before.gone()
             strings = self._strings if self.kind == "string" else None
-            self._cut = Cut(self.lock, self._index, self._rows, strings, self._config(), slots, wanted, count, gone)
-            self._changes = Changes()
-            return _Cutting(self._cut, before, self._changes)
+            cut = Cut(self.lock, self._index, self._rows, strings, self._config(), self._slots(), wanted, gone)
+            after = Changes()
+            begun.append(_Cutting(cut, before, after))
+            self._cut, self._changes = cut, after
 
     def _write(self, writer: Writer, cutting: _Cutting, progress: Progress | None) -> int:
         saved: Saved | None = None
@@ -295,12 +315,11 @@ class Kept(Own):
             saved = Saved(writer.root, number, sha256)
             return number
         finally:
+            self._give_up(writer, [cutting])
             with self.lock.writing():
                 self._end_cut(cutting, saved)
-            writer.close()
 
     def _end_cut(self, cutting: _Cutting, saved: Saved | None) -> None:
-        cutting.cut.close()
         if self._cut is cutting.cut:
             self._cut = None
         if self._changes is not cutting.after:  # restored meanwhile: what it was saved as isn't what it is
@@ -310,7 +329,7 @@ class Kept(Own):
         elif cutting.before is None:
             self._changes = None
         else:
-            cutting.after.absorb(cutting.before, self._index.n_rows, self._index.free_rows())
+            cutting.after.absorb(cutting.before, self._index.n_rows)
 
     def _write_soon(self, done: Future[int], writer: Writer, cutting: _Cutting, progress: Progress | None) -> None:
         _be_patient()

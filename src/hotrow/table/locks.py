@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from threading import Condition, Lock
+from weakref import WeakSet
 
 
 class ReadersWriter:
@@ -14,14 +16,25 @@ class ReadersWriter:
     """
 
     def __init__(self) -> None:
+        self._begin()
+        _all.add(self)
+        # One for all, for each `with` of a generator would cost more than a small lookup's kernel.
+        self._read = _Held(self._begin_to_read, self._end_to_read)
+        self._write = _Held(self._begin_to_write, self._end_to_write)
+
+    def _begin(self) -> None:
+        """Nobody reads, nobody writes."""
         self._mutex = Lock()
         self._changed = Condition(self._mutex)
         self._readers = 0
         self._writing = False
         self._waiting = 0
-        # One for all, for each `with` of a generator would cost more than a small lookup's kernel.
-        self._read = _Held(self._begin_to_read, self._end_to_read)
-        self._write = _Held(self._begin_to_write, self._end_to_write)
+
+    @staticmethod
+    def begin_in_child() -> None:
+        """In a forked child there are no other threads, so whatever they held is free."""
+        for each in _all:
+            each._begin()
 
     def reading(self) -> _Held:
         """Beside other readers."""
@@ -70,3 +83,9 @@ class _Held:
 
     def __exit__(self, *error: object) -> None:
         self._end()
+
+
+_all: WeakSet[ReadersWriter] = WeakSet()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=ReadersWriter.begin_in_child)

@@ -54,8 +54,6 @@ class Own(View):
             matrix[found, : self.dim] = change.weights
             for name, columns in self._slots().items():
                 matrix[found, columns] = change.slots[name]
-        if len(self._strings.aliases.key_of) != change.config["aliases"]:
-            raise ArgumentError("has strings under other keys than theirs")
 
     def _check_change(self, change: State) -> np.ndarray:
         """Its `gone`, if it can be a change to this."""

@@ -174,12 +174,12 @@ class Strings:
 
     def erase(self, rows: np.ndarray) -> None:
         """Overwrite the strings of `rows`, and give up their aliases."""
-        gone = self.at(rows)
-        for i, row in enumerate(rows.tolist() if self.aliases.key_of or self.erased is not None else ()):
+        gone, erased = self.at(rows), self.erased
+        for i, row in enumerate(rows.tolist() if self.aliases.key_of or erased is not None else ()):
             text = gone.bytes(i)
             self.aliases.forget(text)
-            if self.erased is not None:
-                self.erased.setdefault(row, text)
+            if erased is not None:
+                erased.setdefault(row, text)
         texts.wipe(self._data.array, self._places.array, readonly(rows))
 
     def take(self, rows: np.ndarray) -> pa.LargeStringArray:

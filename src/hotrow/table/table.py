@@ -147,14 +147,16 @@ class Table(Kept):
         keys = ids_.to_keys(ids, self.kind)
         bags = to_bags(offsets, weights, pooling, len(keys.keys))
         with self.lock.reading():
-            found, version = self._locate(keys, grow=False), self._index.version
+            found, index, version = self._locate(keys, grow=False), self._index, self._index.version
             if self.kind is not None and not found.missing:
                 return self._batch(found, bags, self._mask_key(mask, keys))
         with self.lock.writing():
             if self.kind not in (None, keys.kind) and len(keys.keys):  # another thread decided meanwhile
                 keys = ids_.to_keys(ids, self.kind)
             padding = self._mask_key(mask, keys)
-            if version != self._index.version or keys.texts is not None:  # strings that collide are now kept apart
+            if (
+                index is not self._index or version != index.version or keys.texts is not None
+            ):  # strings that collide are now kept apart
                 found = self._locate(keys, grow=True)
             return self._batch(self._insert(found, padding), bags, padding)
 
@@ -182,17 +184,25 @@ class Table(Kept):
             return found
         if padding is not None:
             found.rows[found.unique.keys == padding] = 0  # any row will do: it isn't new
-        new = np.flatnonzero(found.rows < 0) if found.missing else ()
+        new = np.flatnonzero(found.rows < 0) if found.missing else np.zeros(0, np.int64)
         self._rows.ensure(self._index.n_rows + len(new))
         self.kind = keys.kind
         if len(new):
-            self._index.insert(found.index_keys, found.rows)
-            rows = found.rows[new]
-            self._before_change(rows)
-            self._rows.start(rows, found.unique.keys[new], self.seed, self.initializer.kind, self.initializer.numbers())
-            if keys.texts is not None:
-                self._strings.write(rows, texts_of(keys).take(found.unique.first[new]))
+            try:
+                self._give_rows(found, new)
+            except BaseException:  # a Ctrl-C: no id has a row that wasn't begun
+                rows = found.rows[new]
+                self._index.erase(found.index_keys[new][rows >= 0], rows[rows >= 0])
+                raise
         return replace(found, missing=0)
+
+    def _give_rows(self, found: Found, new: np.ndarray) -> None:
+        self._index.insert(found.index_keys, found.rows)
+        rows, keys = found.rows[new], found.unique.keys[new]
+        self._before_change(rows)
+        self._rows.start(rows, keys, self.seed, self.initializer.kind, self.initializer.numbers())
+        if found.keys.texts is not None:
+            self._strings.write(rows, texts_of(found.keys).take(found.unique.first[new]))
 
     def lookup(
         self,
@@ -233,8 +243,9 @@ class Table(Kept):
         flat = to_floats(gradients, (*batch.shape, self.dim), "gradients")
         rate = self.optimizer.rate(learning_rate)
         flat = self.unpool(batch, flat)
-        if self._cut is not None:
-            self._cut.wait_for_room(len(batch.distinct))
+        cut = self._cut
+        if cut is not None:
+            cut.wait_for_room(len(batch.distinct))
         with self.lock.writing():
             self._check_known(batch)
             if len(batch):
@@ -317,10 +328,9 @@ class Table(Kept):
             if self._cut is not None:
                 self._cut.keep(rows)
             if self._changes is not None:
-                self._changes.erase(found.index_keys[here], rows)
+                self._changes.erase(found.index_keys[here], rows, self._index.n_rows)
             self._erase(found.index_keys[here], rows)
-            for batch in self._live:
-                batch.mark(rows)
+            self._mark(rows)
         return receipt
 
     def _sizes(self, rows: np.ndarray) -> dict[str, int]:
