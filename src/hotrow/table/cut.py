@@ -10,7 +10,9 @@ save takes is that of the queue, which has a bound, and rows come in no order; t
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,8 +36,10 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 19  # floats copied at a time: a waiting step waits less than a millisecond for it
 _PIECES = 4  # written at a time
-_QUEUED = 0.03  # of the rows at most, unless a step changes more
+_QUEUED = 0.025  # of the rows; from here on each step waits, but for no longer than _HELD of its own time
+_MOST = 0.075  # of the rows; from here on steps wait for the disk
 _FEWEST = 8  # pieces
+_HELD = 1.5
 _PATIENCE = 5.0  # seconds without a move of the saver
 _BUCKETS = 1 << 12  # of the index read at a time
 _KEYS = 1 << 15  # given at a time
@@ -104,7 +108,8 @@ class Cut:
         self._saver = 0
         self._is_patient = True
         self._room = max(16, _PIECE // rows.stride)
-        self._most = max(_FEWEST, int(_QUEUED * self.n / self._room))
+        self._soft, self._most = (max(_FEWEST, int(share * self.n / self._room)) for share in (_QUEUED, _MOST))
+        self._own, self._went_on = 0.0, time.perf_counter()
         self._queue: deque[_Piece] = deque()
         self._spare: list[_Piece] = []
         self._changed = Condition()
@@ -124,16 +129,26 @@ class Cut:
     def wait_for_room(self, n: int) -> None:
         """Wait until the queue has room for n rows, or is empty. Without a lock: the saver may need it first.
 
-        Where the saver hasn't moved for some seconds, memory is spent in place of time: its disk may have stopped, or
-        it waits for whoever waits here. A step that the saver takes itself, in `progress`, doesn't wait.
+        Where more is waiting than the disk takes at once, each step waits a little, by its own time, so that they share
+        what memory there is; only where all of it is taken do they wait for the disk. Where the saver hasn't moved for
+        some seconds, memory is spent in place of time: its disk may have stopped, or it waits for whoever waits here. A
+        step that the saver takes itself, in `progress`, doesn't wait.
         """
         if not self.is_open or get_ident() == self._saver:
             return
+        now = time.perf_counter()
+        self._own = min(now - self._went_on, 2 * self._own or math.inf)  # one long pause isn't a step
+        until = now + _HELD * self._own
         with self._changed:
             while self.is_open and self._is_patient and (full := self._full()):
-                if (full - self._most) * self._room + n <= 0:
-                    return
-                self._is_patient = self._changed.wait(_PATIENCE)
+                left = until - time.perf_counter()
+                if (full - self._soft) * self._room + n <= 0:
+                    break
+                if (full - self._most) * self._room + n > 0:
+                    self._is_patient = self._changed.wait(_PATIENCE)
+                elif left <= 0 or not self._changed.wait(left):
+                    break
+        self._went_on = time.perf_counter()
 
     def _full(self) -> int:
         """How many pieces wait for the saver."""
