@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import threading
 from contextlib import suppress
 
 import numpy as np
@@ -129,6 +130,53 @@ def test_of_two_strings_with_one_fingerprint_only_the_one_goes(tmp_path):
     assert [twin in loaded for twin in twins] == [True, False, True]
     assert (loaded.lookup(twins[::2]) == vectors[::2]).all()
     assert twins[1].encode() not in b"".join(f.read_bytes() for f in tmp_path.rglob("*.arrow"))
+
+
+def test_one_twin_forgotten_in_all_that_is_kept_neither_brings_the_other_back_nor_breaks_the_chain(tmp_path):
+    twins = colliding(3)
+    table = hotrow.Table(DIM, ids="string")
+    table.find([*twins, "other"], grow=True)
+    table.save(tmp_path)
+    table.forget(twins[:1])
+    table.save_delta()
+    table.find(["more"], grow=True)
+    table.save_delta()
+    forget(tmp_path, twins[1:2])
+    for number in (1, 2, 3):
+        loaded = hotrow.load(tmp_path, number)
+        assert [twin in loaded for twin in twins] == [number == 1, False, True]
+    assert snapshot.verify(tmp_path) == []
+    assert twins[1].encode() not in b"".join(f.read_bytes() for f in tmp_path.rglob("*.arrow"))
+
+
+def test_whoever_opens_a_table_while_ids_are_taken_out_gets_it_with_or_without_them(tmp_path):
+    table = hotrow.Table(DIM)
+    ids = np.arange(200)
+    vectors = table.lookup(ids, grow=True)
+    table.save(tmp_path)
+    table.save_delta()
+    stop, odd = threading.Event(), []
+
+    def read():
+        while not stop.is_set():
+            for opened in (hotrow.load(tmp_path, 1), hotrow.view(tmp_path)):
+                here = np.isin(ids, opened.ids())
+                if not here[100:].all() or (opened.lookup(ids[here]) != vectors[here]).any():
+                    odd.append(opened)
+
+    def reading():
+        try:
+            read()
+        except BaseException as error:
+            odd.append(error)
+
+    thread = threading.Thread(target=reading)
+    thread.start()
+    for id in range(30):
+        assert forget(tmp_path, [id])
+    stop.set()
+    thread.join()
+    assert not odd
 
 
 def test_what_is_damaged_is_told_and_not_given_a_right_checksum(kept):

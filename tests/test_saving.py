@@ -293,6 +293,7 @@ import os, sys, threading, numpy as np, hotrow
 table = hotrow.Table(8, optimizer=hotrow.SGD(1.0), initializer=hotrow.Zeros())
 ids = np.arange(2000)
 table.find(ids, grow=True)
+table.save(sys.argv[1] + "/before")
 held, go = threading.Event(), threading.Event()
 saving = table.save(sys.argv[1] + "/parent", wait=False, progress=lambda *_: (held.set(), go.wait(60)))
 held.wait(60)
@@ -300,7 +301,11 @@ child = os.fork()
 if child == 0:
     for _ in range(50):
         table.update(ids, np.ones((2000, 8), np.float32))
-    os._exit(0 if table.save(sys.argv[1] + "/child") == 1 else 1)
+    try:
+        table.save_delta(sys.argv[1] + "/before")  # what has changed between it and the fork, only the parent knows
+        os._exit(2)
+    except hotrow.LockedError:
+        os._exit(0 if table.save(sys.argv[1] + "/child") == 1 else 1)
 assert os.waitpid(child, 0)[1] == 0
 go.set()
 assert saving.result() == 1
@@ -314,3 +319,65 @@ def test_a_child_forked_during_a_save_trains_on_and_saves_by_itself(tmp_path):
     parent, child = hotrow.load(tmp_path / "parent"), hotrow.load(tmp_path / "child")
     assert (parent.steps, child.steps) == (0, 50)
     assert (parent.lookup([3]) - child.lookup([3]) == 50).all()
+
+
+def test_a_step_in_the_progress_of_a_save_does_not_wait_for_the_saver(tmp_path, monkeypatch):
+    monkeypatch.setattr(cut, "_FEWEST", 1)
+    monkeypatch.setattr(cut, "_PATIENCE", 600.0)
+    table = hotrow.Table(DIM)
+    ids = np.arange(2000)
+    before = table.lookup(ids, grow=True)
+    steps = iter(range(50))
+    table.save(tmp_path, progress=lambda *_: [table.update(ids, np.ones((2000, DIM))) for _ in islice(steps, 1)])
+    assert (hotrow.load(tmp_path).lookup(ids) == before).all()
+    assert table.steps > 5
+
+
+def test_steps_go_on_where_the_saver_has_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(cut, "_FEWEST", 1)
+    monkeypatch.setattr(cut, "_PATIENCE", 0.05)
+    table = hotrow.Table(DIM)
+    ids = np.arange(2000)
+    before = table.lookup(ids, grow=True)
+    held, go = threading.Event(), threading.Event()
+    saving = table.save(tmp_path, wait=False, progress=lambda *_: (held.set(), go.wait(600)))
+    assert held.wait(60)
+    for _ in range(20):
+        table.update(ids, np.ones((2000, DIM), np.float32))
+    go.set()
+    saving.result()
+    assert (hotrow.load(tmp_path).lookup(ids) == before).all()
+
+
+@pytest.mark.parametrize("where", ["_before_change", "start"])
+@pytest.mark.parametrize("kind", ["int64", "string"])
+def test_a_ctrl_c_while_new_ids_get_their_rows_leaves_none_of_them(tmp_path, monkeypatch, kind, where):
+    training = Training(kind)
+    for what in range(20):
+        training.do(what)
+    table, new = training.table, [training.named(i) for i in range(5000, 5050)]
+    table.save(tmp_path)
+    before = content(table)
+    with monkeypatch.context() as patch:
+        owner = table if where == "_before_change" else table._rows
+        patch.setattr(owner, where, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            table.find(new, grow=True)
+    assert content(table) == before
+    table.find(new[:10], grow=True)
+    table.save_delta()
+    assert_equal(hotrow.load(tmp_path), table)
+    assert (table.lookup(new) == hotrow.Table(DIM, ids=kind).lookup(new)).all()
+
+
+def test_a_save_that_lost_a_row_is_given_up(tmp_path, monkeypatch):
+    table = hotrow.Table(DIM)
+    table.find(np.arange(500), grow=True)
+    table.save(tmp_path)
+    honest = cut.Cut._note
+    monkeypatch.setattr(cut.Cut, "_note", lambda self, numbers: honest(self, numbers[1:]))
+    with pytest.raises(RuntimeError, match="rows of 500 came"):
+        table.save(tmp_path, keep=1)
+    assert generations(tmp_path) == [1]
+    monkeypatch.undo()
+    assert table.save(tmp_path, keep=1) == 2

@@ -167,6 +167,26 @@ def test_each_lookup_sees_one_generation_whole_while_generations_go_by(tmp_path)
     assert (view.lookup(ids) == TURNS).all()
 
 
+def test_an_id_of_both_generations_is_never_unknown_while_one_follows_the_other(saved, monkeypatch):
+    path, table, ids = saved
+    view, some = hotrow.view(path), ids[:3]
+    honest = view._find
+
+    def overtaken(*given):
+        found = honest(*given)
+        monkeypatch.setattr(view, "_find", honest)
+        table.update(ids, np.ones((len(ids), DIM), np.float32))
+        table.save(path)
+        assert view.refresh()
+        return found
+
+    monkeypatch.setattr(view, "_find", overtaken)
+    if table.kind == "string":
+        assert (view.lookup(some, unknown="error") == table.lookup(some)).all()
+    monkeypatch.setattr(view, "_find", overtaken)
+    assert some[0] in view
+
+
 def test_an_older_generation_can_be_viewed(saved):
     path, table, ids = saved
     before = table.lookup(ids)

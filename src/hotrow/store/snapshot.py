@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 StrPath = str | os.PathLike[str]
 T = TypeVar("T")
 
-_TRIES = 5
+_TRIES = 100  # each of which something else was there, so it ends
 
 
 # --- read ------------------------------------------------------------------------------------------------------
