@@ -15,6 +15,7 @@ from hotrow.store import files, snapshot
 from hotrow.store.beside import Beside
 from hotrow.store.checkpoint import Checkpoints
 from hotrow.store.description import describe
+from hotrow.store.forgetting import forget
 from hotrow.store.lock import lock
 from hotrow.store.sealed import read_sealed, sealed
 
@@ -311,3 +312,12 @@ def test_random_generators_go_on_from_where_they_were():
         for bad in (arrays[name][:-1], arrays[name] + 0.5, np.full(len(arrays[name]), 1e12)):
             with pytest.raises(hotrow.CorruptError, match=f"{name} isn't the state"):
                 generators.check({name: bad}, "here")
+
+
+def test_ids_taken_out_of_a_checkpoints_tables_are_gone_and_the_rest_is_restored(tmp_path):
+    _, checkpoints, was = filled(tmp_path, 5, keep=2, deltas=2)
+    assert forget(tmp_path / "table-1", ["id 1"])
+    for number in checkpoints.numbers():
+        words, users = was[number]
+        assert contents(read(checkpoints, number)) == [[one for one in words if one[0] != "id 1"], users]
+    assert not any(b"id 1" in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
