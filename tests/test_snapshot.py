@@ -547,6 +547,7 @@ HOSTILE = {
     "a field more": (lambda f: f | {"more": 1}, "expected"),
     "a field less": (lambda f: {k: v for k, v in f.items() if k != "rows"}, "expected"),
     "format 0": (lambda f: f | {"format": 0}, "format 1"),
+    "a format of true": (lambda f: f | {"format": True}, "format 1"),
     "a format of text": (lambda f: f | {"format": "1"}, "format 1"),
     "a library of numbers": (lambda f: f | {"library": 1}, "library"),
     "an empty chunk": (lambda f: changed(f, chunk=0), "can't be"),

@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_torch_saving import D, batch
 
 import hotrow
 from hotrow.torch import Embedding, EmbeddingBag, Snapshots, follow
 from hotrow.torch.plain import decode, encode
-
-D = 4
-WORDS = ["lantern", "cup", "mug", "té", "pot", ""]
 
 
 class Net(torch.nn.Module):
@@ -38,11 +36,6 @@ class Net(torch.nn.Module):
         together = self.word(words), self.bag([[word, "cup"] for word in words]), self.user(users)
         self.seen += 1
         return self.out(torch.nn.functional.dropout(self.norm(torch.cat(together, 1)), 0.5))
-
-
-def batch(i):
-    rng = np.random.default_rng(i)
-    return [WORDS[k] for k in rng.integers(0, len(WORDS), 8)], rng.integers(2**63, 2**63 + 9, 8, dtype=np.uint64)
 
 
 def net(make=torch.optim.Adam, seed=0):

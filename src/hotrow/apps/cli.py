@@ -164,32 +164,31 @@ def _add_predict(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _add_care(commands: Any, common: argparse.ArgumentParser) -> None:
+    kept = argparse.ArgumentParser(add_help=False)
+    kept.add_argument("model", metavar="MODEL", help="a model's folder, or that of a saved table")
     for name, text in (
         ("inspect", "what a model or a saved table holds: rows, bytes, how it was trained and measured"),
         ("verify", "read every byte of a model or a saved table against its checksums"),
     ):
-        command = commands.add_parser(name, parents=[common], help=text)
-        command.add_argument("model", metavar="MODEL", help="a model's folder, or that of a saved table")
+        command = commands.add_parser(name, parents=[common, kept], help=text)
         command.set_defaults(run=_lazily("hotrow.apps.care", name))
     command = commands.add_parser(
-        "compact", parents=[common], help="make one snapshot of a saved table and the deltas after it"
+        "compact", parents=[common, kept], help="make one snapshot of a saved table and the deltas after it"
     )
-    command.add_argument("model", metavar="MODEL", help="a model's folder, or that of a saved table")
     command.add_argument("--keep", type=_positive, default=2, metavar="N", help="snapshots that stay (default: 2)")
     command.set_defaults(run=_lazily("hotrow.apps.forget", "compact"))
-    _add_forget(commands, common)
+    _add_forget(commands, common, kept)
 
 
-def _add_forget(commands: Any, common: argparse.ArgumentParser) -> None:
+def _add_forget(commands: Any, *parents: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "forget",
-        parents=[common],
+        parents=parents,
         help="take ids out of a model or a saved table, and say what was removed from where",
         description="Take ids out: their vectors, what the optimizer keeps for them, their strings, and the pairs they "
         "are in. With --rewrite out of everything that is kept, so that no byte of them is left in its files.",
         epilog="examples: hotrow forget model/ ann --rewrite --receipt ann.json; hotrow forget items/ 17 23",
     )
-    command.add_argument("model", metavar="MODEL", help="a model's folder, or that of a saved table")
     command.add_argument("id", metavar="ID", nargs="+")
     command.add_argument("--side", default="user", choices=["item", "user"], help="what they are (default: user)")
     command.add_argument("--column", metavar="COLUMN", help="of a classifier")

@@ -70,7 +70,8 @@ def _show(output: Output, folder: Path, removed: list[dict[str, Any]], *, rewrit
 def _forget_in_table(path: Path, options: argparse.Namespace, output: Output) -> list[dict[str, Any]]:
     from hotrow.store import forgetting
 
-    ids = [as_id(text, view(path)) for text in options.id]
+    opened = view(path)
+    ids = [as_id(text, opened) for text in options.id]
     if options.rewrite:
         with output.bar("rewriting", lambda facts: str(facts.get("file", ""))) as progress:
             found = forgetting.forget(path, ids, progress=progress)

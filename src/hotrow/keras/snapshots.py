@@ -14,7 +14,7 @@ from hotrow.bridges import generators
 from hotrow.errors import ArgumentError, CorruptError
 from hotrow.keras import backend, routes, tokens
 from hotrow.keras.optimizers import every_of, inner
-from hotrow.store.beside import Beside
+from hotrow.store.beside import Beside, Told
 from hotrow.store.checkpoint import Arrays, Checkpoint, Checkpoints
 from hotrow.store.description import Description
 from hotrow.store.format import DTYPES
@@ -26,7 +26,7 @@ _STORED = {"bfloat16": np.float32, "bool": np.uint8, "int16": np.int32, "uint16"
 """Types that a file doesn't know, and what holds all their values."""
 
 
-class SnapshotCallback(keras.callbacks.Callback):
+class SnapshotCallback(keras.callbacks.Callback, Told):
     """Saves what a fit needs to go on: tables, the net's weights, the optimizer's variables, counters, of one step.
 
     path    a folder for this alone: older checkpoints are removed from it
@@ -66,16 +66,6 @@ class SnapshotCallback(keras.callbacks.Callback):
         self._epoch = self._batch = 0
         self._behind = 0  # batches of which nothing is saved
         self._due = 0
-
-    @property
-    def error(self) -> BaseException | None:
-        """What went wrong with the latest checkpoint; None if it is on disk."""
-        return self._beside.error
-
-    @property
-    def skipped(self) -> int:
-        """How many were left out because one was still being written."""
-        return self._beside.skipped
 
     # --- during fit ----------------------------------------------------------------------------------------------
 

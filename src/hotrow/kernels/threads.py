@@ -120,9 +120,8 @@ def run(kernel: Callable[..., T], bounds: Sequence[int], *args: Any) -> list[T]:
     try:
         others = [pool.submit(kernel, *args, bounds[k], bounds[k + 1]) for k in range(len(bounds) - 2)]
     except RuntimeError as error:
-        if "cannot schedule" not in str(error):
+        if not is_the_end(error):
             raise
-        # The interpreter ends, and what is still to be saved does without other threads.
         return [kernel(*args, start, stop) for start, stop in pairwise(bounds)]
     try:
         last = kernel(*args, bounds[-2], bounds[-1])
@@ -133,6 +132,11 @@ def run(kernel: Callable[..., T], bounds: Sequence[int], *args: Any) -> list[T]:
         return [*taken, last]
     finally:
         _end(others)  # memory that a slice still writes mustn't be given back
+
+
+def is_the_end(error: RuntimeError) -> bool:
+    """Whether a pool takes no more work because the interpreter ends: what is still to be saved does without it."""
+    return "cannot schedule" in str(error)
 
 
 def each(function: Callable[[S], T], items: Sequence[S]) -> list[T]:

@@ -15,6 +15,22 @@ from hotrow.table.table import Table
 log = logging.getLogger("hotrow")
 
 
+class Told:
+    """What whoever writes checkpoints beside training tells of them."""
+
+    _beside: Beside
+
+    @property
+    def error(self) -> BaseException | None:
+        """What went wrong with the latest checkpoint; None if it is on disk."""
+        return self._beside.error
+
+    @property
+    def skipped(self) -> int:
+        """How many saves beside training were left out because one was still being written."""
+        return self._beside.skipped
+
+
 class Beside:
     """What a training loop asks of its checkpoints. skipped: those that were due while one was being written."""
 

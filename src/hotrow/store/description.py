@@ -15,7 +15,7 @@ from hotrow.errors import CorruptError, DataError
 from hotrow.store.files import Part, reading
 from hotrow.store.format import DTYPES, Expected
 from hotrow.store.lock import NAME as LOCK
-from hotrow.store.manifest import library, part_from_json, part_to_json
+from hotrow.store.manifest import is_sha256, library, part_from_json, part_to_json
 from hotrow.store.sealed import read_sealed, sealed
 from hotrow.store.strict_json import MalformedError, natural, naturals, object_of
 from hotrow.table.kept import Saved
@@ -25,7 +25,6 @@ _FIELDS = {"format", "library", "deltas", "facts", "net", "arrays", "tables"}
 _JSON = re.compile(r"checkpoint-(\d{6,18})\.json", re.ASCII)
 _NET = re.compile(r"net-(\d{6,18})\.safetensors", re.ASCII)
 _TABLE = re.compile(r"table-([1-9]\d{0,5})", re.ASCII)
-_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -155,9 +154,7 @@ def _tables(value: Any) -> list[tuple[int, str]] | None:
     found: list[tuple[int, str]] = []
     for entry in cast("list[Any]", value):
         fields = object_of(entry, {"generation", "manifest"})
-        if fields is None or not natural(fields["generation"]) or type(fields["manifest"]) is not str:
-            return None
-        if not _SHA256.fullmatch(fields["manifest"]):
+        if fields is None or not natural(fields["generation"]) or not is_sha256(fields["manifest"]):
             return None
         found.append((fields["generation"], fields["manifest"]))
     return found

@@ -21,6 +21,7 @@ from typing import Any, Self
 import numpy as np
 
 from hotrow.errors import CorruptError
+from hotrow.kernels import threads
 
 CHUNK = 1 << 20
 """Bytes under one checksum: few enough that a mapped file can be checked chunk by chunk as it is used."""
@@ -105,9 +106,8 @@ class Output:
         try:
             self._under_way = self._behind.submit(write_all, self._handle, view)
         except RuntimeError as error:
-            if "cannot schedule" not in str(error):
+            if not threads.is_the_end(error):
                 raise
-            # The interpreter ends, and starts no thread any more: this save goes on all the same.
             with naming(self.path):
                 write_all(self._handle, view)
 

@@ -18,12 +18,13 @@ from hotrow.errors import CorruptError
 from hotrow.store import generations as folders
 from hotrow.store.checks import config_problem
 from hotrow.store.files import check_part, sync_folder, write_durably
-from hotrow.store.manifest import GONE, INDEX, KEYS, STRINGS, Manifest, encode, read_manifest
+from hotrow.store.manifest import GONE, INDEX, KEYS, STRINGS, Manifest, encode, read_manifest, slot_file
 from hotrow.store.manifest import NAME as MANIFEST
 from hotrow.store.snapshot import map_generation
-from hotrow.store.writing import Meter, Progress, Still, Writer, write_parts
+from hotrow.store.writing import Meter, Still, Writer, write_parts
 from hotrow.table.ids import to_keys
 from hotrow.table.index import BYTES_OF_A_CELL
+from hotrow.table.kept import Progress
 from hotrow.table.state import State
 
 if TYPE_CHECKING:
@@ -145,32 +146,25 @@ def _next_prefix(manifest: Manifest) -> str:
 
 
 @dataclass(frozen=True)
-class _Without:
+class _Without(Still):
     """A generation without some of its rows, as a source."""
 
-    state: State
     stays: np.ndarray
     gone_stays: np.ndarray | None
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return self.state.config
 
     @property
     def n(self) -> int:
         return int(self.stays.sum())
 
     @property
-    def slots(self) -> dict[str, int]:
-        return {name: slot.shape[1] for name, slot in self.state.slots.items()}
-
-    @property
     def gone(self) -> np.ndarray | None:
         return None if self.state.gone is None else self.state.gone[self.gone_stays]
 
     def pieces(self) -> Iterator[list[np.ndarray]]:
-        for start, arrays in Still.pieces_of(self.state):
+        start = 0
+        for arrays in super().pieces():
             stays = self.stays[start : start + len(arrays[0])]
+            start += len(stays)
             yield [array[stays] for array in arrays]
 
     def keys(self) -> Iterator[np.ndarray]:
@@ -193,5 +187,5 @@ def _removed(number: int, role: str, state: State, stays: np.ndarray, gone_stays
 
         sizes = pc.binary_length(state.strings).to_numpy(zero_copy_only=False)  # type: ignore[attr-defined]
         return Removed(number, role, rows, int(sizes[~stays].sum()))
-    slots = {f"slot-{name}.safetensors": 4 * slot.shape[1] for name, slot in state.slots.items()}
+    slots = {slot_file(name): 4 * slot.shape[1] for name, slot in state.slots.items()}
     return Removed(number, role, rows, rows * (row | slots).get(role, 4 * state.weights.shape[1]))

@@ -145,7 +145,7 @@ def decode(text: bytes) -> Manifest:
     found = fields.get("format")
     if type(found) is int and found > FORMAT:
         raise DataError(f"is of format {found}, and this hotrow reads format {FORMAT}: pip install --upgrade hotrow")
-    if found != FORMAT or set(fields) != _FIELDS:
+    if type(found) is not int or found != FORMAT or set(fields) != _FIELDS:
         raise MalformedError(f"has the fields {sorted(fields)}, expected {sorted(_FIELDS)} with format {FORMAT}")
     config, rows, files = fields["config"], fields["rows"], fields["files"]
     if not isinstance(config, dict) or not natural(rows) or not isinstance(files, list):
@@ -153,16 +153,17 @@ def decode(text: bytes) -> Manifest:
     if type(fields["library"]) is not str or fields["sha256"] != digits:
         raise MalformedError("library isn't text, or sha256 isn't the last field")
     parent, stands_for = fields["parent"], fields["stands_for"]
-    if not (parent is None or _is_sha256(parent)) or not isinstance(stands_for, list):
+    if not (parent is None or is_sha256(parent)) or not isinstance(stands_for, list):
         raise MalformedError("parent or stands_for aren't checksums")
     before = tuple(cast("list[str]", stands_for))
-    if not all(map(_is_sha256, before)):
+    if not all(map(is_sha256, before)):
         raise MalformedError("stands_for has something else than checksums")
     parts = _parts(cast("list[Any]", files), KEYS, WEIGHTS, INDEX if parent is None else GONE)
     return Manifest(rows, cast("dict[str, Any]", config), parts, parent, before, fields["library"], digits)
 
 
-def _is_sha256(value: Any) -> bool:
+def is_sha256(value: Any) -> bool:
+    """Whether it is the checksum of a manifest."""
     return type(value) is str and _SHA256.fullmatch(value) is not None
 
 

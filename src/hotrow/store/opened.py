@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self, TypeVar
-from weakref import WeakSet
 
 import numpy as np
 
@@ -15,10 +14,9 @@ from hotrow.store import generations, snapshot
 from hotrow.store.checks import made_of
 from hotrow.store.guard import Guard
 from hotrow.store.snapshot import Chain
-from hotrow.table.batch import Bags, Batch, Marked, mark
+from hotrow.table.batch import Batch
 from hotrow.table.kept import Saved
 from hotrow.table.own import Own
-from hotrow.table.view import Found
 
 T = TypeVar("T")
 
@@ -46,12 +44,11 @@ class SnapshotView(Own):
     _saved: Saved
     _links: tuple[str, ...]
     """The checksums of the manifests of the snapshot, and of the deltas, that this is made of."""
-    _live: WeakSet[Marked]
-    _turns: int
-    """How many times something was taken away from under those who look."""
     _moving: Lock
     """Held by the one that refreshes."""
-    _guard: Guard | None
+    _turns = 0
+    """How many times something was taken away from under those who look."""
+    _guard: Guard | None = None
     """Of a mapped snapshot."""
 
     @classmethod
@@ -64,15 +61,13 @@ class SnapshotView(Own):
         with made_of(chain.saved.path):
             if len(chain.links) == 1:
                 view = cls.over(snapshot.map_generation(*chain.links[0]))
-                view._saved, view._live, view._turns = chain.saved, WeakSet(), 0
                 view._guard = Guard(*chain.links[0], view.dim)
             else:
                 states = chain.weights()
                 view = cls.from_state(next(states))
-                view._saved, view._live, view._turns, view._guard = chain.saved, WeakSet(), 0, None
                 for change in states:
                     view.take(change)
-        view._links, view._moving = chain.names(), Lock()
+        view._saved, view._links, view._moving = chain.saved, chain.names(), Lock()
         return view
 
     @property
@@ -118,26 +113,12 @@ class SnapshotView(Own):
         """Be another view from now on, for whoever holds this one."""
         with self.lock.writing():
             self._mark(np.arange(self._index.n_rows, dtype=np.int32))
-            kept = {"lock": self.lock, "_turns": self._turns, "_moving": self._moving}
+            kept = {"lock": self.lock, "_turns": self._turns, "_guard": other._guard, "_moving": self._moving}
             self.__dict__.update(other.__dict__ | kept)
 
     def _mark(self, rows: np.ndarray) -> None:
-        """What was found in these rows isn't there any more. The caller holds the write lock."""
         self._turns += 1
-        mark(self._live, rows)
-
-    def _erase(self, keys: np.ndarray, rows: np.ndarray) -> None:
-        super()._erase(keys, rows)
-        self._mark(rows)
-
-    def watch(self, batch: Marked) -> None:
-        """Tell `batch` of rows that are gone from now on, for as long as anyone holds it."""
-        self._live.add(batch)
-
-    def _batch(self, found: Found, bags: Bags | None, mask: np.uint64 | None = None) -> Batch:
-        batch = super()._batch(found, bags, mask)
-        self.watch(batch)
-        return batch
+        super()._mark(rows)
 
     def lookup(self, ids: Any, **options: Any) -> np.ndarray:
         """As `View.lookup`, of one generation, whole, whatever `refresh` does meanwhile."""

@@ -20,7 +20,6 @@ path/
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,14 +36,13 @@ from hotrow.store.manifest import GONE, INDEX, KEYS, STRINGS, WEIGHTS, Manifest,
 from hotrow.store.manifest import NAME as MANIFEST
 from hotrow.store.pouring import Poured
 from hotrow.store.strings import check_text, map_strings, read_strings
-from hotrow.store.writing import Meter, Progress
-from hotrow.table.kept import Saved
+from hotrow.store.writing import Meter, StrPath
+from hotrow.table.kept import Progress, Saved
 from hotrow.table.state import State
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-StrPath = str | os.PathLike[str]
 T = TypeVar("T")
 
 _TRIES = 100  # each of which something else was there, so it ends
@@ -65,7 +63,7 @@ class Chain:
         """The snapshot, then what has changed, each checked. Weights and slots of the snapshot can only be poured."""
         for at, (folder, manifest) in enumerate(self.links):
             read = _Reading(folder, manifest, Meter(self.progress, _size(manifest), folders.number_of(folder)))
-            yield _checked(folder, _assemble(read, manifest.slots(), rows=read.rows if at else read.pour))
+            yield _checked(folder, manifest, _assemble(read, manifest.slots(), rows=read.rows if at else read.pour))
 
     def weights(self) -> Iterator[State]:
         """The same without slots, in memory, for whoever only looks up."""
@@ -89,7 +87,7 @@ def _are_replaced(folder: Path, links: list[tuple[Path, Manifest]]) -> bool:
 def read_generation(folder: Path, manifest: Manifest, slots: list[str], progress: Progress | None = None) -> State:
     """What one generation holds, in memory, with these slots, all of it checked: a table, or what has changed."""
     meter = Meter(progress, _size(manifest), folders.number_of(folder))
-    return _checked(folder, _assemble(_Reading(folder, manifest, meter), slots))
+    return _checked(folder, manifest, _assemble(_Reading(folder, manifest, meter), slots))
 
 
 def use(path: StrPath, generation: int | None, make: Callable[[Chain], T], *, progress: Progress | None = None) -> T:
@@ -188,13 +186,13 @@ def _kind_problem(manifest: Manifest) -> str:
     return ""
 
 
-def _checked(folder: Path, state: State) -> State:
+def _checked(folder: Path, manifest: Manifest, state: State) -> State:
     """The same, after the checks of keys that need the contents."""
     if state.gone is None:
         if problem := cells_problem(state.cells, len(state.keys)):
-            raise CorruptError(f"{folder / INDEX}: {problem}")
+            raise CorruptError(f"{folder / manifest.parts[INDEX].name}: {problem}")
     elif len(np.unique(state.keys)) < len(state.keys):
-        raise CorruptError(f"{folder / KEYS}: has a key twice")
+        raise CorruptError(f"{folder / manifest.parts[KEYS].name}: has a key twice")
     return state
 
 
@@ -246,6 +244,6 @@ def _problems(root: Path, number: int, progress: Progress | None) -> list[str]:
 
 def _check_contents(folder: Path, manifest: Manifest) -> None:
     """What checksums can't tell: whether what was written was a table."""
-    state = _checked(folder, map_generation(folder, manifest, slots=True))
+    state = _checked(folder, manifest, map_generation(folder, manifest, slots=True))
     if state.strings is not None:
         check_text(folder / manifest.parts[STRINGS].name, state.strings)

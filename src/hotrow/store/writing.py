@@ -35,14 +35,13 @@ from hotrow.store.manifest import (
 from hotrow.store.manifest import NAME as MANIFEST
 from hotrow.store.strings import write_strings
 from hotrow.table.index import cells_of
+from hotrow.table.kept import Progress
 from hotrow.table.state import State
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 StrPath = str | os.PathLike[str]
-Progress = Callable[[int, int, dict[str, Any]], object]
-"""Called with bytes done, bytes in all, and facts: {"generation": 2, "file": "weights.safetensors"}."""
 
 _PIECE = 1 << 19  # floats
 
@@ -79,12 +78,9 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Still:
-    """A state that nobody changes, as a source. ArgumentError if it couldn't be read back."""
+    """A state that nobody changes, as a source."""
 
     state: State
-
-    def __post_init__(self) -> None:
-        check_state(self.state)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -103,15 +99,10 @@ class Still:
         return self.state.gone
 
     def pieces(self) -> Iterator[list[np.ndarray]]:
-        return (arrays for _, arrays in self.pieces_of(self.state))
-
-    @staticmethod
-    def pieces_of(state: State) -> Iterator[tuple[int, list[np.ndarray]]]:
-        """The rows of a state, some at a time, copied, and where they begin."""
-        arrays = [state.weights, *state.slots.values()]
+        arrays = [self.state.weights, *self.state.slots.values()]
         step = max(1, _PIECE // sum(array.shape[1] for array in arrays))
-        for start in range(0, len(state.keys), step):
-            yield start, [np.array(array[start : start + step]) for array in arrays]
+        for start in range(0, len(self.state.keys), step):
+            yield [np.array(array[start : start + step]) for array in arrays]
 
     def keys(self) -> Iterator[np.ndarray]:
         yield self.state.keys
@@ -136,10 +127,10 @@ def save(path: StrPath, state: State, *, keep: int = 2, progress: Progress | Non
     >>> save("items", Table(32).state())
     2
     """
-    source = Still(state)
+    check_state(state)
     writer = Writer(path, keep=keep)
     try:
-        return writer.write(source, progress)[0]
+        return writer.write(Still(state), progress)[0]
     finally:
         writer.close()
 

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread, get_native_id
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
-from weakref import WeakSet
 
 import numpy as np
 
 from hotrow.errors import ArgumentError, LockedError
 from hotrow.table import initializers, optimizers
-from hotrow.table.batch import Marked, Pending, mark
+from hotrow.table.batch import Pending
 from hotrow.table.changes import Changes
 from hotrow.table.cut import Cut
 from hotrow.table.optimizers import Optimizer
@@ -38,6 +37,7 @@ log = logging.getLogger("hotrow")
 _PATIENCE = 10
 """How nice a thread is that saves beside training, of 19: where the processors are busy it has a tenth of them."""
 Progress = Callable[[int, int, dict[str, Any]], object]
+"""Called with bytes done, bytes in all, and facts: {"generation": 2, "file": "weights.safetensors"}."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,6 @@ class Kept(Own):
     def _begin(self, rows: Rows, steps: int) -> None:
         self._rows = rows
         self._steps = steps
-        self._live: WeakSet[Marked] = WeakSet()
         self.pending: Pending | None = None
         self._cut: Cut | None = None
         self._changes: Changes | None = None
@@ -73,7 +72,7 @@ class Kept(Own):
     def _state(self) -> State:
         keys, rows = self._index.keys(), self._index.rows()
         matrix = self._rows.take(rows) if self._index.has_holes else self._rows.matrix(len(rows))
-        slots = {name: matrix[:, columns] for name, columns in self.optimizer.slot_columns(self.dim).items()}
+        slots = {name: matrix[:, columns] for name, columns in self._slots().items()}
         strings = self._strings.take(rows) if self.kind == "string" else None
         return State(self._config(), keys, matrix[:, : self.dim], self._index.cells(keys), slots, strings)
 
@@ -123,10 +122,6 @@ class Kept(Own):
             lock, live, pending = self.lock, self._live, self.pending
             self.__dict__.update(other.__dict__)
             self.lock, self._live, self.pending = lock, live, pending
-
-    def _mark(self, rows: np.ndarray) -> None:
-        """What was found in these rows (int32 (n,)) isn't there any more. The caller holds the write lock."""
-        mark(self._live, rows)
 
     # --- changes -----------------------------------------------------------------------------------------------------
 

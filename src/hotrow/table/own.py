@@ -78,3 +78,4 @@ class Own(View):
         if self.kind == "string":
             self._strings.erase(rows)
         self._index.erase(keys, rows)
+        self._mark(rows)

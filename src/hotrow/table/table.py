@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from hotrow.errors import ArgumentError
 from hotrow.kernels import readonly, threads
 from hotrow.table import ids as ids_
 from hotrow.table import optimizers
-from hotrow.table.batch import Bags, Batch, Marked, to_bags, to_floats
+from hotrow.table.batch import Bags, Batch, to_bags, to_floats
 from hotrow.table.index import BYTES_OF_A_CELL, Index
 from hotrow.table.initializers import Initializer, Uniform
 from hotrow.table.kept import Kept
@@ -93,7 +94,7 @@ class Table(Kept):
         self.dim, self.kind, self.seed = int(dim), ids, int(seed)
         self.optimizer = optimizer or Adam()
         self.initializer = initializer or Uniform()
-        self.lock = ReadersWriter()
+        self.lock, self._live = ReadersWriter(), WeakSet()
         self._index = Index()
         self._strings = Strings()
         self._begin(Rows(self.dim, self.optimizer.first_slots(self.dim), path=path), 0)
@@ -120,10 +121,6 @@ class Table(Kept):
     def path(self) -> Path | None:
         """The folder where the rows' file is, which has no name; None if they are in memory."""
         return self._rows.path
-
-    def watch(self, batch: Marked) -> None:
-        """Tell `batch` of rows that are forgotten from now on, for as long as anyone holds it."""
-        self._live.add(batch)
 
     def find(
         self,
@@ -154,15 +151,13 @@ class Table(Kept):
             if self.kind not in (None, keys.kind) and len(keys.keys):  # another thread decided meanwhile
                 keys = ids_.to_keys(ids, self.kind)
             padding = self._mask_key(mask, keys)
-            if (
-                index is not self._index or version != index.version or keys.texts is not None
-            ):  # strings that collide are now kept apart
+            same = index is self._index and version == index.version
+            if not same or keys.texts is not None:  # strings that collide are now kept apart
                 found = self._locate(keys, grow=True)
             return self._batch(self._insert(found, padding), bags, padding)
 
     def _batch(self, found: Found, bags: Bags | None, mask: np.uint64 | None = None) -> Batch:
         batch = super()._batch(found, bags, mask)
-        self.watch(batch)
         self._rows.expect(batch.distinct)
         return batch
 
@@ -330,7 +325,6 @@ class Table(Kept):
             if self._changes is not None:
                 self._changes.erase(found.index_keys[here], rows, self._index.n_rows)
             self._erase(found.index_keys[here], rows)
-            self._mark(rows)
         return receipt
 
     def _sizes(self, rows: np.ndarray) -> dict[str, int]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self, cast
+from weakref import WeakSet
 
 import numpy as np
 
 from hotrow.errors import ArgumentError, HotrowError, UnknownIdError
 from hotrow.table import ids as ids_
 from hotrow.table import initializers
-from hotrow.table.batch import Bags, Batch, Distinct, to_bags
+from hotrow.table.batch import Bags, Batch, Distinct, Marked, mark, to_bags
 from hotrow.table.index import Index
 from hotrow.table.initializers import Initializer
 from hotrow.table.locks import ReadersWriter
@@ -51,6 +52,8 @@ class View:
     initializer: Initializer
 
     lock: ReadersWriter
+    _live: WeakSet[Marked]
+    """What is to be told of rows that are forgotten."""
     _index: Index
     _rows: Rows
     _strings: Strings
@@ -67,7 +70,7 @@ class View:
     def _read_config(self, config: dict[str, Any]) -> None:
         self.dim, self.kind, self.seed = config["dim"], config["ids"], config["seed"]
         self.initializer = initializers.from_config(config["initializer"])
-        self.lock = ReadersWriter()
+        self.lock, self._live = ReadersWriter(), WeakSet()
 
     def _open_ids(self, state: State, *, writable: bool) -> None:
         self._index = Index.over(state.cells, state.keys, writable=writable)
@@ -184,10 +187,16 @@ class View:
             found.rows[padding] = -1  # if it was given a row by other means, it isn't looked at
         batch = Batch(self, found.keys.shape, found.unique, found.rows, _namer(found.keys), bags, padding)
         batch.complete, batch.source = padding is None and not found.missing, found.keys
+        self.watch(batch)
         return batch
 
-    def watch(self, batch: Batch) -> None:
-        """Called for each batch that is made: a table that forgets rows must tell its batches."""
+    def watch(self, batch: Marked) -> None:
+        """Tell `batch` of rows that are forgotten from now on, for as long as anyone holds it."""
+        self._live.add(batch)
+
+    def _mark(self, rows: np.ndarray) -> None:
+        """What was found in these rows (int32 (n,)) isn't there any more. The caller holds the write lock."""
+        mark(self._live, rows)
 
     def lookup(
         self,

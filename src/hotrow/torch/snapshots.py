@@ -10,7 +10,7 @@ import torch
 
 from hotrow.bridges import generators
 from hotrow.errors import ArgumentError, CorruptError
-from hotrow.store.beside import Beside
+from hotrow.store.beside import Beside, Told
 from hotrow.store.checkpoint import Arrays, Checkpoint, Checkpoints
 from hotrow.store.description import Description
 from hotrow.store.strict_json import natural
@@ -19,7 +19,7 @@ from hotrow.torch.base import Module
 from hotrow.torch.plain import decode, dtype_of, encode, to_array, to_tensor
 
 
-class Snapshots:
+class Snapshots(Told):
     """Saves what a loop needs to go on: a model with its tables, and whatever else has a state_dict, of one step.
 
     path      a folder for this alone: older checkpoints are removed from it
@@ -60,16 +60,6 @@ class Snapshots:
         self._model, self._stateful = model, stateful
         self._beside = Beside(Checkpoints(path, keep=keep, deltas=deltas))
         _tensors(model)
-
-    @property
-    def error(self) -> BaseException | None:
-        """What went wrong with the latest checkpoint; None if it is on disk."""
-        return self._beside.error
-
-    @property
-    def skipped(self) -> int:
-        """How many saves with wait=False were left out because one was still being written."""
-        return self._beside.skipped
 
     def save(self, step: int, *, wait: bool = True) -> bool:
         """Save all of it as it is now, between two steps: gradients that wait for one aren't in it.
