@@ -77,15 +77,56 @@ def test_the_same_seed_makes_the_same_model_to_the_bit_on_any_number_of_threads(
         assert np.array_equal(model.users.vectors(), made[0].users.vectors())
 
 
-def test_new_users_start_amid_their_items_and_old_ones_stay():
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def test_what_is_new_in_a_later_fit_starts_amid_what_it_comes_with_and_the_rest_stays():
     model = Retrieval(8, epochs=1, learning_rate=0.0, l2=0.0).fit((["ann", "ann", "bob"], ["tea", "mug", "tea"]))
-    tea, mug = (v / np.linalg.norm(v) for v in model.items.lookup(["tea", "mug"])[:, :8])
-    ann, bob = model.users.lookup(["ann", "bob"])
-    np.testing.assert_allclose(ann / np.linalg.norm(ann), (tea + mug) / np.linalg.norm(tea + mug), rtol=1e-5)
-    np.testing.assert_allclose(bob / np.linalg.norm(bob), tea, rtol=1e-5)
-    model.fit((["ann", "cat"], ["cup", "cup"]))
+    tea, mug = unit(model.items.lookup(["tea", "mug"])[:, :8])
+    ann = model.users.lookup("ann")
+    model.fit((["ann", "cat", "cat"], ["cup", "tea", "mug"]))
     assert np.array_equal(model.users.lookup("ann"), ann)
-    assert model.items.lookup(["tea", "mug", "cup"])[:, 8] == pytest.approx(0.5 * np.log([2, 1, 2]))
+    np.testing.assert_allclose(unit(model.users.lookup("cat")), unit(tea + mug), rtol=1e-4)
+    np.testing.assert_allclose(unit(model.items.lookup("cup")[:8]), unit(ann), rtol=1e-4)
+    assert model.items.lookup(["tea", "mug", "cup"])[:, 8] == pytest.approx(0.5 * np.log([2, 1, 1]))
+
+
+def test_a_first_fit_starts_where_the_pairs_put_users_and_items():
+    users, items = shelves()
+    model = Retrieval(4, epochs=1, learning_rate=0.0, l2=0.0).fit((users, items))
+    near, _ = model.similar([0, 1], k=4)
+    assert [{item % 2 for item in row} for row in near] == [{0}, {1}]
+    recommended, _ = model.recommend(np.arange(60), k=3)
+    assert np.mean([item % 2 == user % 2 for user, row in enumerate(recommended) for item in row]) > 0.95
+
+
+def test_training_stops_when_validation_gets_no_better_and_the_best_epoch_stays():
+    users, items = shelves(users=200)
+    held_out = np.arange(len(users)) % 6 == 5
+    train, validation = (users[~held_out], items[~held_out]), (users[held_out], items[held_out])
+    model = Retrieval(8, epochs=50, batch_size=64, negatives=16, learning_rate=0.1)
+    model.fit(train, validation=validation, patience=2)
+    best = int(np.argmax(model.validated))
+    assert len(model.validated) == min(50, best + 3)
+    assert len(model.validated) < 50
+    assert model.evaluate(validation, ks=(20,))["ndcg@20"] == max(model.validated)
+    again = Retrieval(8, epochs=50, batch_size=64, negatives=16, learning_rate=0.1).fit(train)
+    assert again.validated == []
+    assert again.users.steps > model.users.steps  # it went on to the end
+
+
+def test_validation_is_checked_before_anything_is_learned():
+    model = Retrieval(4)
+    with pytest.raises(hotrow.ArgumentError, match="patience"):
+        model.fit((["a"], ["b"]), validation=(["a"], ["c"]), patience=0)
+    with pytest.raises(hotrow.HotrowError):
+        model.fit((["a"], ["b"]), validation=(["a"], ["c", "d"]))
+    with pytest.raises(hotrow.ArgumentError, match="nothing to measure"):
+        model.fit((["a", "b"], ["b", "c"]), validation=(["x"], ["b"]))
+    with pytest.raises(hotrow.ArgumentError, match="nothing to measure"):
+        model.fit((["a", "b"], ["b", "c"]), validation=(["a", "a"], ["b", "b"]))
+    assert len(model.users) == 0
 
 
 def test_a_pair_given_twice_counts_once():

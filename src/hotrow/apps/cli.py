@@ -76,7 +76,7 @@ def _add_train(commands: Any, common: argparse.ArgumentParser) -> None:
     train.add_argument("--time-format", metavar="FORMAT", help="how times are written, e.g. '%%d/%%m/%%Y %%H:%%M'")
     train.add_argument("--skip-bad-lines", action="store_true", help="skip and count lines with too few or many fields")
     train.add_argument("--out", default="model", metavar="DIR", help="where to write the model (default: model)")
-    train.add_argument("--dim", type=_positive, metavar="N", help="floats a vector (default: 64; of a classifier: 16)")
+    train.add_argument("--dim", type=_positive, metavar="N", help="floats a vector (default: 128; of a classifier: 16)")
     train.add_argument(
         "--loss", choices=["softmax", "cosine", "bpr"], help="of user and item vectors (default: softmax)"
     )

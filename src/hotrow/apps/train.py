@@ -20,7 +20,7 @@ def train(options: argparse.Namespace, output: Output) -> int:
     folder = _check_out(Path(options.out))
     data = _read(options, output)
     model = Retrieval(
-        options.dim or 64, loss=options.loss or "softmax", epochs=options.epochs, seed=options.seed, **_chosen(options)
+        options.dim or 128, loss=options.loss or "softmax", epochs=options.epochs, seed=options.seed, **_chosen(options)
     )
     started = time.perf_counter()
     interrupted = _fit(model, data, output)

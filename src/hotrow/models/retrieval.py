@@ -14,7 +14,8 @@ from hotrow.models.ctrl_c import CtrlC
 from hotrow.models.losses import Loss, make_loss, normalize
 from hotrow.models.pairs import check_lengths, columns, join, split
 from hotrow.models.ranking import Known, blas_on_one_thread, rank
-from hotrow.models.starting import start_items, start_users
+from hotrow.models.starting import start
+from hotrow.models.stopping import Best
 from hotrow.models.training import Pairs, Plan, Progress, Side, Trainer
 from hotrow.table.initializers import Uniform
 from hotrow.table.optimizers import Adam
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hotrow.table.batch import Batch
 
 _ALIKE = 20_000  # ids that are compared with a mistyped one
+_NOTHING = "there is nothing to measure: held-out pairs are pairs that no fit had, of users that one has seen"
 
 
 class Retrieval:
@@ -42,8 +44,9 @@ class Retrieval:
     settings       of the loss, such as temperature=0.1
 
     `users` and `items` are Tables: ids of any kind, and a new id in a later `fit` just gets its row. The item table has
-    a column more: the bias, which starts at half the log of how often the item comes. A new user starts in the middle
-    of its items. Results are the same to the bit for any number of threads, on one CPU model with one NumPy.
+    a column more: the bias, which starts at half the log of how often the item comes. Vectors start where the pairs
+    put them (see `hotrow.models.spectral`), those that are new in a later fit amid what they come with. Results are the
+    same to the bit for any number of threads, on one CPU model with one NumPy.
 
     >>> from hotrow.models import Retrieval
     >>> model = Retrieval(8, epochs=5).fit((["ann", "ann", "bob"], ["tea", "mug", "tea"]))
@@ -53,13 +56,13 @@ class Retrieval:
 
     def __init__(
         self,
-        dim: int = 64,
+        dim: int = 128,
         *,
         loss: str = "softmax",
         epochs: int | None = None,
         batch_size: int = 2048,
         negatives: int = 512,
-        learning_rate: float = 0.02,
+        learning_rate: float = 0.01,
         l2: float = 1e-4,
         seed: int = 0,
         **settings: Any,
@@ -79,25 +82,54 @@ class Retrieval:
         self.learning_rate, self.l2, self.seed = learning_rate, l2, seed
         self.users = Table(dim, optimizer=Adam(learning_rate), initializer=Uniform(0.05), seed=seed)
         self.items = Table(dim + 1, optimizer=Adam(learning_rate), initializer=Uniform(0.05), seed=seed + 1)
+        self.validated: list[float] = []
         self.remember(np.zeros(0, np.uint64))
 
     # --- train ---------------------------------------------------------------------------------------------------
 
-    def fit(self, pairs: Any, *, epochs: int | None = None, progress: Progress | None = None) -> Retrieval:
+    def fit(
+        self,
+        pairs: Any,
+        *,
+        epochs: int | None = None,
+        validation: Any = None,
+        patience: int = 3,
+        progress: Progress | None = None,
+    ) -> Retrieval:
         """Train on pairs: (user ids, item ids), or anything with two columns. Again with others: training goes on.
 
-        progress: callable(steps done, steps in all, {"loss", "pairs_per_second", "epoch"}). A pair given more than once
-        counts once. Ctrl-C raises KeyboardInterrupt between two steps: the model is what the steps so far made of it,
-        and all pairs are known. Raises what `Table.find` raises for ids, and ArgumentError, with nothing changed.
+        validation  pairs that are no part of `pairs`: NDCG@20 on them is measured after each epoch, see `validated`.
+                    The model is that of the best epoch; after `patience` epochs without a better one training stops
+        progress    callable(steps done, steps in all, {"loss", "pairs_per_second", "epoch"}), with `validation` also
+                    {"validation"}, the last NDCG@20
+
+        A pair given more than once counts once. Ctrl-C raises KeyboardInterrupt between two steps: the model is what
+        the steps so far made of it, and all pairs are known. Raises what `Table.find` raises for ids, and
+        ArgumentError, with nothing changed.
         """
         users, items = self._check(pairs)
-        if epochs is not None and (isinstance(epochs, bool) or epochs < 1):
-            raise ArgumentError(f"epochs must be a whole number from 1 on; got {epochs!r}")
+        if validation is not None:
+            self._check_validation(pairs, validation)
+        for name, value in {"epochs": epochs, "patience": patience}.items():
+            if value is not None and (isinstance(value, bool) or value < 1):
+                raise ArgumentError(f"{name} must be a whole number from 1 on; got {value!r}")
+        self.validated = []
         with blas_on_one_thread, CtrlC() as ctrl_c:
             trainer = self._begin(users, items, epochs)
             if trainer is not None:
-                trainer.run(progress, ctrl_c)
+                best = None if validation is None else self._best(validation, patience)
+                try:
+                    trainer.run(progress, ctrl_c, best)
+                finally:
+                    if best is not None:
+                        best.restore()
         return self
+
+    def _best(self, validation: Any, patience: int) -> Best:
+        """Keeps the best tables, by NDCG@20 on these pairs."""
+        best = Best((self.users, self.items), lambda: self.evaluate(validation, ks=(20,))["ndcg@20"], patience)
+        self.validated = best.measured
+        return best
 
     def _check(self, pairs: Any) -> tuple[Any, Any]:
         """What would be refused is refused now, before a row is made."""
@@ -107,6 +139,18 @@ class Retrieval:
         check_lengths(len(users), len(items))
         return _unless_found(user_ids, users), _unless_found(item_ids, items)
 
+    def _check_validation(self, pairs: Any, validation: Any) -> None:
+        """That there will be something to measure: pairs of users that are known by then, and other pairs."""
+        self._check(validation)
+        sides = zip((self.users, self.items), columns(pairs), columns(validation), strict=True)
+        numbered = [_numbered(table.kind, ids, others) for table, ids, others in sides]
+        train, held_out = (join(users, items) for users, items in zip(*numbered, strict=True))
+        known = np.isin(held_out >> np.uint64(32), train >> np.uint64(32)) | (
+            self.users.find(columns(validation)[0]).rows >= 0
+        )
+        if not (known & ~np.isin(held_out, train)).any():
+            raise ArgumentError(_NOTHING)
+
     def _begin(self, user_ids: Any, item_ids: Any, epochs: int | None) -> Trainer | None:
         """Rows for new ids, where they start, and the pairs remembered."""
         user_batch, item_batch = self.users.find(user_ids, grow=True), self.items.find(item_ids, grow=True)
@@ -115,12 +159,10 @@ class Retrieval:
             return None
         pairs, known = Pairs(*split(codes)), self.known()
         users, items = Side.of(self.users, user_batch), Side.of(self.items, self.items.find(self.items.ids()))
-        new_users, new_items = np.unique(pairs.users), np.unique(pairs.items)
-        start_items(items, new_items[~np.isin(new_items, known.items)], pairs)
-        start_users(users, new_users[known.starts[new_users] == known.starts[new_users + 1]], items, pairs)
+        random = np.random.default_rng([self.seed, self.users.steps])
+        start(users, items, pairs, known, random)
         self.remember(np.union1d(self._pairs, codes))
         plan = Plan(epochs or self._epochs(pairs, known), self.batch_size, self.negatives, self.learning_rate, self.l2)
-        random = np.random.default_rng([self.seed, self.users.steps])
         return Trainer(self.loss, plan, users, items, pairs, known, random)
 
     def _epochs(self, pairs: Pairs, known: Known) -> int:
@@ -228,9 +270,7 @@ class Retrieval:
         seen = users.rows >= 0
         codes = np.setdiff1d(join(users.rows[seen], numbers[seen]), self._pairs)
         if not len(codes):
-            raise ArgumentError(
-                "there is nothing to measure: held-out pairs are pairs that no fit had, of users that one has seen"
-            )
+            raise ArgumentError(_NOTHING)
         return users, codes
 
     # --- keep ----------------------------------------------------------------------------------------------------
@@ -290,6 +330,12 @@ def _measured(best: np.ndarray, place: np.ndarray, codes: np.ndarray, ks: tuple[
         measured[f"ndcg@{k}"] = metrics.ndcg(found, held_out, k)
         measured[f"hit_rate@{k}"] = metrics.hit_rate(found, k)
     return measured
+
+
+def _numbered(kind: str | None, ids: Any, others: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The same numbers for the same ids in both."""
+    table = Table(1, ids=kind)
+    return table.find(ids, grow=True).rows, table.find(others, grow=True).rows
 
 
 def _check_whole(table: Table) -> None:

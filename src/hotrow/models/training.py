@@ -18,6 +18,7 @@ from hotrow.kernels import readonly
 from hotrow.models.ctrl_c import CtrlC
 from hotrow.models.losses import Block, Cells, Loss
 from hotrow.models.ranking import Known
+from hotrow.models.stopping import Best
 from hotrow.table.batch import Batch
 from hotrow.table.table import Table
 
@@ -110,9 +111,12 @@ class Trainer:
         left_out = size * np.log1p(-np.minimum(share, 1 - 1e-9)) + self.plan.negatives * math.log1p(-1 / (count + 1))
         return np.log(-np.expm1(np.minimum(left_out, -1e-9))).astype(np.float32)
 
-    def run(self, progress: Progress | None, ctrl_c: CtrlC) -> None:
-        """All epochs. The learning rate falls to 0 along half a cosine (Loshchilov, Hutter 2017)."""
-        steps = self.plan.epochs * -(-len(self.pairs) // self.plan.batch_size)
+    def run(self, progress: Progress | None, ctrl_c: CtrlC, best: Best | None = None) -> None:
+        """All epochs, or until `best` has enough. The learning rate falls to 0 along half a cosine (Loshchilov, Hutter
+        2017).
+        """
+        an_epoch = -(-len(self.pairs) // self.plan.batch_size)
+        steps = self.plan.epochs * an_epoch
         started, pairs, recent = perf_counter(), 0, 0.0
         epochs = chain.from_iterable(self._batches(epoch) for epoch in range(1, self.plan.epochs + 1))
         with closing(ahead(epochs, self._prepare)) as ready:
@@ -120,10 +124,16 @@ class Trainer:
                 loss = self._step(step, self.plan.learning_rate * 0.5 * (1 + math.cos(math.pi * number / steps)))
                 pairs += len(step.pairs[0])
                 recent = loss if number == 0 else 0.98 * recent + 0.02 * loss
+                enough = best is not None and (number + 1) % an_epoch == 0 and best.enough()
                 if progress is not None:
                     speed = pairs / (perf_counter() - started)
-                    progress(number + 1, steps, {"loss": recent, "pairs_per_second": speed, "epoch": step.epoch})
+                    facts = {"loss": recent, "pairs_per_second": speed, "epoch": step.epoch}
+                    if best is not None and best.measured:
+                        facts["validation"] = best.measured[-1]
+                    progress(number + 1, steps, facts)
                 ctrl_c.check()
+                if enough:
+                    break
 
     def _batches(self, epoch: int) -> Iterator[tuple[int, np.ndarray]]:
         """All pairs once, in a random order, but up to TOGETHER of a user side by side."""
