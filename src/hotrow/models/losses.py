@@ -108,10 +108,11 @@ class Loss:
         """What the part's pairs add to the mean loss; the scores are overwritten with its derivatives."""
         raise NotImplementedError
 
-    def gradients(self, block: Block) -> Gradients:
+    def gradients(self, block: Block, *, frozen: bool = False) -> Gradients:
         """Mean loss, and its gradients: float32 users (r, dim), items (c, dim) and biases (c,).
 
-        Slices are the same for any number of threads, so the results are too.
+        frozen: of the users alone, where items and biases stay as they are; the others are nothing. Slices are the same
+        for any number of threads, so the results are too.
         """
         scale = np.float32(self.scale)
         users, user_norms = self._scored(block.users)
@@ -136,7 +137,8 @@ class Loss:
             self._unscored(g_items[start:stop], items[start:stop], item_norms[start:stop])
 
         in_slices(of_users, len(users))
-        in_slices(of_items, len(items))
+        if not frozen:
+            in_slices(of_items, len(items))
         return float(losses.sum()), g_users, g_items, g_bias
 
     def _scored(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

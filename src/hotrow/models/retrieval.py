@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotrow.errors import ArgumentError, UnknownIdError
-from hotrow.models import metrics
+from hotrow.models import metrics, stopping
 from hotrow.models.ctrl_c import CtrlC
+from hotrow.models.folding import Folder, distinct, flat
 from hotrow.models.losses import Loss, make_loss, normalize
 from hotrow.models.pairs import check_lengths, columns, join, split
 from hotrow.models.ranking import Known, blas_on_one_thread, rank
 from hotrow.models.starting import start
-from hotrow.models.stopping import Best
 from hotrow.models.training import Pairs, Plan, Progress, Side, Trainer
 from hotrow.table.initializers import Uniform
 from hotrow.table.optimizers import Adam
@@ -109,7 +109,9 @@ class Retrieval:
         """
         users, items = self._check(pairs)
         if validation is not None:
-            self._check_validation(pairs, validation)
+            self._check(validation)
+            if not stopping.measurable((self.users, self.items), columns(pairs), columns(validation)):
+                raise ArgumentError(_NOTHING)
         for name, value in {"epochs": epochs, "patience": patience}.items():
             if value is not None and (isinstance(value, bool) or value < 1):
                 raise ArgumentError(f"{name} must be a whole number from 1 on; got {value!r}")
@@ -125,9 +127,9 @@ class Retrieval:
                         best.restore()
         return self
 
-    def _best(self, validation: Any, patience: int) -> Best:
+    def _best(self, validation: Any, patience: int) -> stopping.Best:
         """Keeps the best tables, by NDCG@20 on these pairs."""
-        best = Best((self.users, self.items), lambda: self.evaluate(validation, ks=(20,))["ndcg@20"], patience)
+        best = stopping.Best((self.users, self.items), lambda: self.evaluate(validation, ks=(20,))["ndcg@20"], patience)
         self.validated = best.measured
         return best
 
@@ -138,18 +140,6 @@ class Retrieval:
         users, items = self.users.find(user_ids), self.items.find(item_ids)
         check_lengths(len(users), len(items))
         return _unless_found(user_ids, users), _unless_found(item_ids, items)
-
-    def _check_validation(self, pairs: Any, validation: Any) -> None:
-        """That there will be something to measure: pairs of users that are known by then, and other pairs."""
-        self._check(validation)
-        sides = zip((self.users, self.items), columns(pairs), columns(validation), strict=True)
-        numbered = [_numbered(table.kind, ids, others) for table, ids, others in sides]
-        train, held_out = (join(users, items) for users, items in zip(*numbered, strict=True))
-        known = np.isin(held_out >> np.uint64(32), train >> np.uint64(32)) | (
-            self.users.find(columns(validation)[0]).rows >= 0
-        )
-        if not (known & ~np.isin(held_out, train)).any():
-            raise ArgumentError(_NOTHING)
 
     def _begin(self, user_ids: Any, item_ids: Any, epochs: int | None) -> Trainer | None:
         """Rows for new ids, where they start, and the pairs remembered."""
@@ -199,6 +189,43 @@ class Retrieval:
         factors = self.loss.user_factors(self.users.lookup(batch).reshape(-1, self.dim))
         best = rank(factors, self._item_factors(), batch.rows, known, min(k, len(self.items)))
         return self._named(self.items, *best)
+
+    def fold_in(self, histories: Any) -> np.ndarray:
+        """Vectors of users that no fit has seen, by their items: float32 (users, dim). The model stays as it is.
+
+        histories: a list of item ids for each user, or a tuple of all their ids and offsets. A user's vector depends on
+        its own items alone; without any it is zeros. Raises UnknownIdError for an item that no fit has seen.
+        """
+        return self._folded(histories)[0]
+
+    def recommend_for(
+        self, histories: Any, k: int = 10, *, exclude_known: bool = True
+    ) -> tuple[list[list[Any]], list[list[float]]]:
+        """As `recommend`, for users that no fit has seen, by `fold_in`: the k best items, best first, and their scores.
+
+        A user without an item gets what is frequent.
+
+        >>> from hotrow.models import Retrieval
+        >>> model = Retrieval(8, epochs=5).fit((["ann", "ann", "bob"], ["tea", "mug", "tea"]))
+        >>> model.recommend_for([["tea"]], k=1)[0]
+        [['mug']]
+        """
+        _check_k(k)
+        vectors, own = self._folded(histories)
+        known = own if exclude_known else Known.nothing(len(vectors))
+        factors = self.loss.user_factors(vectors)
+        best = rank(factors, self._item_factors(), np.arange(len(vectors)), known, min(k, len(self.items)))
+        return self._named(self.items, *best)
+
+    def _folded(self, histories: Any) -> tuple[np.ndarray, Known]:
+        ids, offsets = flat(histories)
+        batch = self.items.find(ids, offsets=offsets)
+        if batch.missing().any():
+            raise UnknownIdError(_strange(self.items, batch))
+        own = distinct(batch.rows, offsets)
+        counts = np.bincount(self.known().items, minlength=len(self.items))
+        folder = Folder.of(self.loss, self.items.vectors(), counts, np.random.default_rng(self.seed))
+        return folder.place(own), own
 
     def similar(self, ids: Any, k: int = 10, *, side: str = "item") -> tuple[list[list[Any]], list[list[float]]]:
         """The k nearest by cosine of each item, or of each user with side="user": ids and cosines, nearest first.
@@ -330,12 +357,6 @@ def _measured(best: np.ndarray, place: np.ndarray, codes: np.ndarray, ks: tuple[
         measured[f"ndcg@{k}"] = metrics.ndcg(found, held_out, k)
         measured[f"hit_rate@{k}"] = metrics.hit_rate(found, k)
     return measured
-
-
-def _numbered(kind: str | None, ids: Any, others: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The same numbers for the same ids in both."""
-    table = Table(1, ids=kind)
-    return table.find(ids, grow=True).rows, table.find(others, grow=True).rows
 
 
 def _check_whole(table: Table) -> None:

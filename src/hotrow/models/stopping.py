@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from typing import Any
 
+import numpy as np
+
+from hotrow.models.pairs import join
 from hotrow.table.state import State
 from hotrow.table.table import Table
 
@@ -37,3 +41,20 @@ class Best:
         if self._states is not None and self.epoch < len(self.measured):
             for table, state in zip(self.tables, self._states, strict=True):
                 table.restore(state)
+
+
+def measurable(tables: tuple[Table, Table], pairs: tuple[Any, Any], validation: tuple[Any, Any]) -> bool:
+    """Whether, once these pairs are known, there are others to measure: of users that are known by then.
+
+    Each is users and items; the tables' rows stay as they are.
+    """
+    numbers = [_numbered(table.kind, *ids) for table, *ids in zip(tables, pairs, validation, strict=True)]
+    train, held_out = (join(users, items) for users, items in zip(*numbers, strict=True))
+    known = np.isin(held_out >> np.uint64(32), train >> np.uint64(32)) | (tables[0].find(validation[0]).rows >= 0)
+    return bool((known & ~np.isin(held_out, train)).any())
+
+
+def _numbered(kind: str | None, ids: Any, others: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The same numbers for the same ids in both."""
+    table = Table(1, ids=kind)
+    return table.find(ids, grow=True).rows, table.find(others, grow=True).rows
