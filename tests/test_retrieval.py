@@ -11,6 +11,9 @@ import pytest
 
 import hotrow
 from hotrow.models import Retrieval
+from hotrow.models.pairs import split
+from hotrow.models.ranking import Known
+from hotrow.models.training import Pairs, Plan, Side, Trainer
 
 pytestmark = pytest.mark.compiled
 
@@ -344,3 +347,28 @@ def test_a_model_whose_ids_were_forgotten_says_so_and_does_not_mix_rows_up():
     for ask in (lambda: model.recommend([0]), lambda: model.similar([0]), lambda: model.fit(([1], [2]))):
         with pytest.raises(hotrow.ArgumentError, match="forgotten"):
             ask()
+
+
+def test_hard_negatives_are_those_that_score_highest_of_what_is_drawn():
+    users, items = shelves()
+    model = Retrieval(8, epochs=40, batch_size=64, negatives=4, hard=4, seed=1).fit((users, items))
+    recommended, _ = model.recommend(np.arange(60), k=3)
+    assert np.mean([item % 2 == user % 2 for user, row in enumerate(recommended) for item in row]) > 0.9
+    plan = Plan(1, 64, 4, 0.01, 0.0, hard=4)
+    pairs = Pairs(*split(model.pairs_in_order()))
+    sides = [Side.of(table, table.find(table.ids())) for table in (model.users, model.items)]
+    nothing = Known.nothing(len(model.users))
+    trainer = Trainer(model.loss, plan, *sides, pairs, nothing, np.random.default_rng(0))
+    step = trainer._prepare((1, np.arange(20)))
+    look = model.users.lookup(step.users), model.items.lookup(step.items)
+    fewer, vectors = trainer._hardest(step, *look)
+    rows, kept = step.items.rows, fewer.items.rows
+    assert set(fewer.items.rows[fewer.pairs[1]]) == set(rows[step.pairs[1]])  # the pairs are all there
+    assert np.array_equal(model.items.lookup(fewer.items), vectors)
+    assert np.array_equal(fewer.log_q, trainer.log_q[kept])
+    others = np.setdiff1d(np.arange(len(rows)), step.pairs[1])
+    scores = model.loss.user_factors(look[0]) @ model.loss.item_factors(look[1][:, :-1], look[1][:, -1]).T
+    highest = scores[:, others].max(0)
+    expected = rows[others[np.argsort(-highest)[:4]]]
+    assert set(kept) - set(rows[step.pairs[1]]) == set(expected)
+    assert set(kept[fewer.drawn]) <= set(rows[step.drawn])

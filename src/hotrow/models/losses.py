@@ -108,6 +108,15 @@ class Loss:
         """What the part's pairs add to the mean loss; the scores are overwritten with its derivatives."""
         raise NotImplementedError
 
+    def score(self, users: np.ndarray, items: np.ndarray, out: np.ndarray) -> None:
+        """The scores of vectors with the items' bias, float32 (r, dim) and (c, dim + 1) → out (r, c)."""
+        factors, chosen = self.user_factors(users), self.item_factors(items[:, :-1], items[:, -1]).T
+
+        def of_users(start: int, stop: int) -> None:
+            np.matmul(factors[start:stop], chosen, out=out[start:stop])
+
+        in_slices(of_users, len(users))
+
     def gradients(self, block: Block, *, frozen: bool = False) -> Gradients:
         """Mean loss, and its gradients: float32 users (r, dim), items (c, dim) and biases (c,).
 

@@ -38,6 +38,7 @@ class Retrieval:
     epochs         times over the pairs; None: 5 to 30, more for few pairs, and 5 in a later fit
     batch_size     pairs a step
     negatives      items drawn for each step, evenly; softmax also has the items of the step's other pairs
+    hard           of so many times the negatives drawn, those are kept that score highest for any user of the step
     learning_rate  Adam's, falling to 0 along a cosine during each fit
     l2             shrinks the rows that a step touches: l2 · w is added to their gradients
     seed           of first values, order and draws
@@ -62,12 +63,18 @@ class Retrieval:
         epochs: int | None = None,
         batch_size: int = 2048,
         negatives: int = 512,
+        hard: int = 1,
         learning_rate: float = 0.01,
         l2: float = 1e-4,
         seed: int = 0,
         **settings: Any,
     ) -> None:
-        counts = {"batch_size": batch_size, "negatives": negatives, "epochs": 1 if epochs is None else epochs}
+        counts = {
+            "batch_size": batch_size,
+            "negatives": negatives,
+            "hard": hard,
+            "epochs": 1 if epochs is None else epochs,
+        }
         for name, value in counts.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ArgumentError(f"{name} must be a whole number from 1 on; got {value!r}")
@@ -76,9 +83,10 @@ class Retrieval:
         self._loss = make_loss(loss, **settings)
         self.config: dict[str, Any] = {
             "dim": dim, "loss": loss, "epochs": epochs, "batch_size": batch_size, "negatives": negatives,
-            "learning_rate": learning_rate, "l2": l2, "seed": seed, **settings,
+            "hard": hard, "learning_rate": learning_rate, "l2": l2, "seed": seed, **settings,
         }  # fmt: skip
         self.dim, self.epochs, self.batch_size, self.negatives = dim, epochs, batch_size, negatives
+        self.hard = hard
         self.learning_rate, self.l2, self.seed = learning_rate, l2, seed
         self.users = Table(dim, optimizer=Adam(learning_rate), initializer=Uniform(0.05), seed=seed)
         self.items = Table(dim + 1, optimizer=Adam(learning_rate), initializer=Uniform(0.05), seed=seed + 1)
@@ -152,7 +160,14 @@ class Retrieval:
         random = np.random.default_rng([self.seed, self.users.steps])
         start(users, items, pairs, known, random)
         self.remember(np.union1d(self._pairs, codes))
-        plan = Plan(epochs or self._epochs(pairs, known), self.batch_size, self.negatives, self.learning_rate, self.l2)
+        plan = Plan(
+            epochs or self._epochs(pairs, known),
+            self.batch_size,
+            self.negatives,
+            self.learning_rate,
+            self.l2,
+            self.hard,
+        )
         return Trainer(self.loss, plan, users, items, pairs, known, random)
 
     def _epochs(self, pairs: Pairs, known: Known) -> int:

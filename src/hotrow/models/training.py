@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from time import perf_counter
 from typing import Any
@@ -35,6 +35,7 @@ class Plan:
     negatives: int
     learning_rate: float
     l2: float
+    hard: int = 1
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class Trainer:
     ) -> None:
         self.loss, self.plan, self.users, self.items = loss, plan, users, items
         self.pairs, self.known, self.random = pairs, known, random
+        self._pool = plan.negatives * plan.hard
         self.log_q = self._log_q()
         self.column_of = np.full(len(items.table), -1, np.int32)
         self.cells = np.empty((2, 1 << 16), np.int32)
@@ -108,7 +110,7 @@ class Trainer:
         """Log of the chance that an item is among a step's candidates, by a pair or drawn: float32 (items,)."""
         count, size = len(self.items.table), min(self.plan.batch_size, len(self.pairs))
         share = np.bincount(self.pairs.items, minlength=count) / len(self.pairs)
-        left_out = size * np.log1p(-np.minimum(share, 1 - 1e-9)) + self.plan.negatives * math.log1p(-1 / (count + 1))
+        left_out = size * np.log1p(-np.minimum(share, 1 - 1e-9)) + self._pool * math.log1p(-1 / (count + 1))
         return np.log(-np.expm1(np.minimum(left_out, -1e-9))).astype(np.float32)
 
     def run(self, progress: Progress | None, ctrl_c: CtrlC, best: Best | None = None) -> None:
@@ -153,7 +155,7 @@ class Trainer:
         epoch, chosen = batch
         chosen = chosen[np.argsort(self.pairs.users[chosen], kind="stable")]
         users, row = np.unique(self.pairs.users[chosen], return_inverse=True)
-        drawn = self.random.integers(0, len(self.items.table), self.plan.negatives)
+        drawn = self.random.integers(0, len(self.items.table), self._pool)
         items = np.unique(np.concatenate([self.pairs.items[chosen], drawn]))
         self.column_of[items] = np.arange(len(items), dtype=np.int32)
         step = Step(
@@ -171,6 +173,8 @@ class Trainer:
     def _step(self, step: Step, rate: float) -> float:
         """One step; returns the mean loss of its pairs."""
         user_vectors, item_vectors = self.users.table.lookup(step.users), self.items.table.lookup(step.items)
+        if self.plan.hard > 1:
+            step, item_vectors = self._hardest(step, user_vectors, item_vectors)
         block = Block(
             users=user_vectors,
             items=np.ascontiguousarray(item_vectors[:, :-1]),
@@ -189,6 +193,33 @@ class Trainer:
         self.users.table.update(step.users, g_users, learning_rate=rate)
         self.items.table.update(step.items, g_both, learning_rate=rate)
         return loss
+
+    def _hardest(self, step: Step, users: np.ndarray, items: np.ndarray) -> tuple[Step, np.ndarray]:
+        """The step with as many of the items drawn as are to be kept: those that score highest for any of its users.
+
+        What they are chosen from counts as drawn: those left out would have added next to nothing to the sum over the
+        negatives, and that is all that they are for.
+        """
+        scores = self._scores(len(users), len(items))
+        self.loss.score(users, items, scores)
+        scores[step.pairs] = scores[step.known] = -np.inf
+        highest = scores.max(0)
+        highest[step.pairs[1]] = np.inf
+        own = len(np.unique(step.pairs[1]))
+        keep = np.sort(np.argsort(-highest, kind="stable")[: own + self.plan.negatives])
+        place = np.full(len(items), -1, np.int64)
+        place[keep] = np.arange(len(keep))
+        known = tuple(side[place[step.known[1]] >= 0] for side in step.known)
+        drawn = place[step.drawn]
+        step = replace(
+            step,
+            items=step.items.take(keep),
+            pairs=(step.pairs[0], place[step.pairs[1]]),
+            known=(known[0], place[known[1]]),
+            log_q=step.log_q[keep],
+            drawn=drawn[drawn >= 0],
+        )
+        return step, items[keep]
 
     def _scores(self, users: int, items: int) -> np.ndarray:
         if self.buffer.size < users * items:
