@@ -35,12 +35,12 @@ def test_rmse_is_the_root_of_the_mean_square():
 
 
 def naive_metrics(ranked, held_out, k):
-    """(recall, ndcg, hit rate, reciprocal rank) of one user."""
+    """(recall, ndcg, hit rate, reciprocal rank, precision) of one user."""
     gains = [item in held_out for item in ranked[:k]]
     ideal = sum(1 / math.log2(i + 2) for i in range(min(k, len(held_out))))
     dcg = sum(gain / math.log2(i + 2) for i, gain in enumerate(gains))
     first = gains.index(True) + 1 if any(gains) else math.inf
-    return sum(gains) / len(held_out), dcg / ideal, float(any(gains)), 1 / first
+    return sum(gains) / len(held_out), dcg / ideal, float(any(gains)), 1 / first, sum(gains) / k
 
 
 @given(st.data())
@@ -58,8 +58,13 @@ def test_ranking_metrics_are_means_over_users(data):
         metrics.ndcg(found, counts, k),
         metrics.hit_rate(found, k),
         metrics.mrr(found, k),
+        metrics.precision(found, k),
     )
     np.testing.assert_allclose(got, expected)
+    alone = metrics.of_users(found, counts, k)
+    order = ("recall", "ndcg", "hit_rate", "mrr", "precision")
+    each = [naive_metrics(*one, k) for one in zip(rankings, held_out, strict=True)]
+    np.testing.assert_allclose(np.stack([alone[name] for name in order], 1), each)
 
 
 def test_ndcg_of_one_user_is_that_of_scikit_learn():

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotrow.apps import pairs
 from hotrow.apps.pairs import load_pairs, split
+from hotrow.errors import ArgumentError
+from hotrow.models import cuts
 
 DATA = Path(os.environ.get("HOTROW_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -111,6 +112,47 @@ def test_the_same_seed_makes_the_same_split(given_columns, seed):
     assert train_and_test(split(*given_columns, seed)) == train_and_test(split(*given_columns, seed))
 
 
+@given(given_columns=columns(timed=True), way=st.sampled_from(cuts.WAYS), seed=st.integers(0, 9))
+def test_no_pair_is_on_both_sides_of_a_cut_whatever_its_repetitions(given_columns, way, seed):
+    user, item, time = given_columns
+    try:
+        train, test = train_and_test(split(user, item, time, seed, way))
+    except ArgumentError:  # all at one time, see below
+        assert way == "latest"
+        return
+    assert not set(train) & set(test)
+    assert sorted(train + test) == sorted(naive_rows(user, item, time))
+
+
+@given(given_columns=columns(timed=True))
+def test_no_pair_to_train_on_is_as_late_as_any_of_the_latest(given_columns):
+    user, item, time = given_columns
+    first = naive_rows(user, item, time)
+    when = sorted(time[row] for row in first.values())
+    begin = when[-(-len(when) // 10) * -1] if when else 0
+    if when and begin == when[0]:
+        with pytest.raises(ArgumentError, match="at the same time"):
+            split(user, item, time, 0, "latest")
+        return
+    train, test = train_and_test(split(user, item, time, 0, "latest"))
+    assert sorted(test) == sorted(pair for pair, row in first.items() if time[row] >= begin)
+    assert all(time[first[pair]] < begin for pair in train)
+
+
+def test_times_to_train_on_are_those_of_its_pairs():
+    parts = split(np.zeros(4, np.int32), np.array([0, 1, 0, 2], np.int32), np.array([4, 9, 1, 2]), 0)
+    assert train_and_test(parts) == ([(0, 0), (0, 2)], [(0, 1)])
+    assert parts.train_time.tolist() == [1, 2]
+
+
+def test_how_pairs_are_held_out_must_be_known_and_last_ones_need_times():
+    table = pa.table({"user": ["a", "a"], "item": ["x", "y"]})
+    with pytest.raises(ArgumentError, match="'last', 'latest', 'random'; got 'first'"):
+        load_pairs(table, way="first")
+    with pytest.raises(ArgumentError, match="latest is known by their times"):
+        load_pairs(table, way="latest")
+
+
 def test_another_seed_makes_another_split():
     user, item = np.repeat(np.arange(20, dtype=np.int32), 20), np.tile(np.arange(20, dtype=np.int32), 20)
     tests = {tuple(train_and_test(split(user, item, None, seed))[1]) for seed in range(5)}
@@ -123,7 +165,7 @@ def test_another_seed_makes_another_split():
 @given(rows=st.lists(st.tuples(MANY | FEW, MANY | FEW), min_size=1, max_size=30))
 def test_pairs_of_enormous_codes_are_told_apart_as_well(rows):
     user, item = (np.array(column, np.int32) for column in zip(*(rows + rows[::-1]), strict=True))
-    first = pairs._first(user, item)
+    first = cuts._first(user, item)
     assert first.tolist() == sorted({pair: i for i, pair in reversed(list(enumerate(rows)))}.values())
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hotrow.apps.console import Output, printable
+from hotrow.apps.measured import show_metrics
 from hotrow.errors import DataError, HotrowError
 from hotrow.models import classifier_files
 from hotrow.store.sealed import LIMIT, read_whole
@@ -123,12 +124,6 @@ def show_classifier_metrics(output: Output, report: dict[str, Any]) -> None:
     output.table("", ["", "model", "logistic regression", "majority"], table)
     if not several:
         output.say(f"AUC is that of {printable(repr(report['classes'][1]))}")
-
-
-def show_metrics(output: Output, report: dict[str, Any]) -> None:
-    """The model's metrics beside those of popularity."""
-    rows = [[name, *(f"{report[which][name]:.4f}" for which in ("model", "popularity"))] for name in report["model"]]
-    output.table("", ["", "model", "popularity"], rows)
 
 
 def _table_facts(path: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from hotrow.apps.frame import Frame, read_frame
 from hotrow.apps.kinds import BAG, DISCRETE, NUMBER, OUT, Told
 from hotrow.apps.reading import counted
 from hotrow.apps.rows import Rows
+from hotrow.apps.settings import SETTINGS
 from hotrow.errors import DataError
 from hotrow.models import classifier_files
 
@@ -61,8 +62,10 @@ def check_usage(options: argparse.Namespace) -> str | None:
         return f"--negatives needs a pair: {call} --user USER --item ITEM --negatives {options.negatives}"
     if options.path is None:
         return "a classifier needs a file: hotrow train FILE --label COLUMN"
-    if options.loss is not None:
-        return "--loss is of user and item vectors; a classifier has its own: leave it out"
+    vectors = [one.flag for one in SETTINGS if not one.classifier and getattr(options, one.attribute) is not None]
+    vectors += ["--hold-out"] * (options.hold_out is not None)
+    if vectors:
+        return f"{vectors[0]} is of user and item vectors; a classifier has its own: leave it out"
     if options.time_format is not None and options.time is None:
         return f"--time-format {options.time_format!r} needs --time COLUMN"
     return None

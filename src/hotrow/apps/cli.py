@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
+from hotrow.apps import settings
 from hotrow.apps.console import Output, printable
 from hotrow.errors import HotrowError
 from hotrow.kernels.threads import set_threads
@@ -46,8 +47,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
-    common.add_argument("--threads", type=_positive, metavar="N", help="threads to use (default: all)")
+    common.add_argument("--threads", type=settings.positive, metavar="N", help="threads to use (default: all)")
     _add_train(commands, common)
+    _add_evaluate(commands, common)
     _add_questions(commands, common)
     _add_predict(commands, common)
     _add_care(commands, common)
@@ -67,24 +69,36 @@ def _add_train(commands: Any, common: argparse.ArgumentParser) -> None:
         epilog="examples: hotrow train purchases.parquet --user CustomerID --item Description --out model/; "
         "hotrow train people.csv --label income; hotrow train apps.csv --user user --item app --negatives 2",
     )
-    train.add_argument("path", nargs="?", metavar="FILE", help="CSV, TSV, Parquet or Arrow IPC")
-    train.add_argument("--user", metavar="COLUMN", help="the column of users")
-    train.add_argument("--item", metavar="COLUMN", help="the column of items")
-    train.add_argument(
-        "--time", metavar="COLUMN", help="hold out each user's last item by this column, not a random 10 %%"
-    )
-    train.add_argument("--time-format", metavar="FORMAT", help="how times are written, e.g. '%%d/%%m/%%Y %%H:%%M'")
-    train.add_argument("--skip-bad-lines", action="store_true", help="skip and count lines with too few or many fields")
-    train.add_argument("--out", default="model", metavar="DIR", help="where to write the model (default: model)")
-    train.add_argument("--dim", type=_positive, metavar="N", help="floats a vector (default: 128; of a classifier: 16)")
-    train.add_argument(
-        "--loss", choices=["softmax", "cosine", "bpr"], help="of user and item vectors (default: softmax)"
-    )
-    train.add_argument("--epochs", type=_positive, metavar="N", help="times over the pairs (default: by their number)")
-    train.add_argument("--learning-rate", type=_rate, metavar="RATE", help="the first steps' learning rate")
-    train.add_argument("--seed", type=int, default=0, metavar="N", help="of the split and of the training (default: 0)")
+    _add_pairs(train)
+    settings.add(train)
     _add_classifier(train)
     train.set_defaults(run=_train_what(train))
+
+
+def _add_pairs(command: argparse.ArgumentParser) -> None:
+    """What is read, how pairs are held out, and where the model goes."""
+    command.add_argument("path", nargs="?", metavar="FILE", help="CSV, TSV, Parquet or Arrow IPC")
+    command.add_argument("--user", metavar="COLUMN", help="the column of users")
+    command.add_argument("--item", metavar="COLUMN", help="the column of items")
+    command.add_argument(
+        "--time", metavar="COLUMN", help="hold out each user's last item by this column, not a random 10 %%"
+    )
+    command.add_argument("--time-format", metavar="FORMAT", help="how times are written, e.g. '%%d/%%m/%%Y %%H:%%M'")
+    command.add_argument(
+        "--hold-out",
+        choices=["last", "latest", "random"],
+        help="each user's last item, the latest 10 %% of all pairs (these need --time), or a random 10 %%",
+    )
+    command.add_argument("--skip-bad-lines", action="store_true", help="skip and count lines of too few or many fields")
+    command.add_argument("--out", default="model", metavar="DIR", help="where to write the model (default: model)")
+    command.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the split and of the training (default: 0)"
+    )
+
+
+def _check_pairs(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.hold_out in {"last", "latest"} and options.time is None:
+        parser.error(f"--hold-out {options.hold_out} needs --time COLUMN")
 
 
 def _add_classifier(train: argparse.ArgumentParser) -> None:
@@ -92,7 +106,7 @@ def _add_classifier(train: argparse.ArgumentParser) -> None:
     group.add_argument("--label", metavar="COLUMN", help="the column to be predicted by the others")
     group.add_argument(
         "--negatives",
-        type=_positive,
+        type=settings.positive,
         metavar="N",
         help="no label: draw N other items for each pair of --user and --item",
     )
@@ -120,6 +134,7 @@ def _train_what(parser: argparse.ArgumentParser):
             return classify.train(options, output)
         if forced:
             parser.error(f"--{forced[0]} is for a classifier: hotrow train FILE --label COLUMN --{forced[0]} …")
+        _check_pairs(parser, options)
         from hotrow.apps.train import train
 
         return train(options, output)
@@ -127,10 +142,30 @@ def _train_what(parser: argparse.ArgumentParser):
     return run
 
 
+def _add_evaluate(commands: Any, common: argparse.ArgumentParser) -> None:
+    evaluate = commands.add_parser(
+        "evaluate",
+        parents=[common],
+        help="measure a model on a file of pairs that it was not trained on",
+        description="Rank all items for each user of a file of pairs, and count which of the pairs are found, beside "
+        "popularity. Pairs that the model was trained on, and users that it doesn't know, are left out and counted.",
+        epilog="example: hotrow evaluate model/ march.parquet --user CustomerID --item Description",
+    )
+    evaluate.add_argument("model", metavar="MODEL", help="the folder that `hotrow train` wrote")
+    evaluate.add_argument("path", metavar="FILE", help="CSV, TSV, Parquet or Arrow IPC")
+    evaluate.add_argument("--user", metavar="COLUMN", help="the column of users")
+    evaluate.add_argument("--item", metavar="COLUMN", help="the column of items")
+    evaluate.add_argument(
+        "--skip-bad-lines", action="store_true", help="skip and count lines of too few or many fields"
+    )
+    evaluate.add_argument("--seed", type=int, default=0, metavar="N", help="of the intervals' bootstrap (default: 0)")
+    evaluate.set_defaults(run=_lazily("hotrow.apps.evaluate", "evaluate"))
+
+
 def _add_questions(commands: Any, common: argparse.ArgumentParser) -> None:
     several = argparse.ArgumentParser(add_help=False)
     several.add_argument("model", metavar="MODEL", help="the folder that `hotrow train` wrote")
-    several.add_argument("-k", type=_positive, default=10, metavar="N", help="how many (default: 10)")
+    several.add_argument("-k", type=settings.positive, default=10, metavar="N", help="how many (default: 10)")
     similar = commands.add_parser("similar", parents=[common, several], help="what is near an item, or a user")
     similar.add_argument("id", metavar="ID")
     similar.add_argument("--side", default="item", choices=["item", "user"], help="what ID is (default: item)")
@@ -175,7 +210,9 @@ def _add_care(commands: Any, common: argparse.ArgumentParser) -> None:
     command = commands.add_parser(
         "compact", parents=[common, kept], help="make one snapshot of a saved table and the deltas after it"
     )
-    command.add_argument("--keep", type=_positive, default=2, metavar="N", help="snapshots that stay (default: 2)")
+    command.add_argument(
+        "--keep", type=settings.positive, default=2, metavar="N", help="snapshots that stay (default: 2)"
+    )
     command.set_defaults(run=_lazily("hotrow.apps.forget", "compact"))
     _add_forget(commands, common, kept)
 
@@ -206,9 +243,9 @@ def _add_explain(commands: Any, common: argparse.ArgumentParser) -> None:
         "that a training step moves that row and no other.",
         epilog="example: hotrow explain --ids lantern,cup,mug --dim 4 --pick cup --step --svg explain.svg",
     )
-    explain.add_argument("--values", type=_positive, metavar="N", help="how many ids: 0 to N - 1 (default: 5)")
+    explain.add_argument("--values", type=settings.positive, metavar="N", help="how many ids: 0 to N - 1 (default: 5)")
     explain.add_argument("--ids", metavar="ID,ID,...", help="these strings in place of numbers")
-    explain.add_argument("--dim", type=_positive, default=3, metavar="N", help="floats a vector (default: 3)")
+    explain.add_argument("--dim", type=settings.positive, default=3, metavar="N", help="floats a vector (default: 3)")
     explain.add_argument("--pick", metavar="ID", help="the id to look up, or its position from 0 (default: 2)")
     explain.add_argument("--step", action="store_true", help="show what a training step does to the weights")
     explain.add_argument("--seed", type=int, default=0, metavar="N", help="of the weights (default: 0)")
@@ -227,11 +264,13 @@ def _add_bench(commands: Any, common: argparse.ArgumentParser) -> None:
         epilog="examples: hotrow bench --dim 64 --out bench.svg; hotrow bench --batch 256",
     )
     command.add_argument(
-        "--rows", type=_positive, default=1_000_000, metavar="N", help="of the table (default: 1000000)"
+        "--rows", type=settings.positive, default=1_000_000, metavar="N", help="of the table (default: 1000000)"
     )
-    command.add_argument("--dim", type=_positive, default=32, metavar="N", help="floats a vector (default: 32)")
+    command.add_argument("--dim", type=settings.positive, default=32, metavar="N", help="floats a vector (default: 32)")
     command.add_argument("--optimizer", default="adam", metavar="NAME", help="as rowwise_adagrad (default: adam)")
-    command.add_argument("--batch", type=_positive, default=40_000, metavar="N", help="ids a step (default: 40000)")
+    command.add_argument(
+        "--batch", type=settings.positive, default=40_000, metavar="N", help="ids a step (default: 40000)"
+    )
     command.add_argument(
         "--ids", default="zipf", choices=["zipf", "uniform"], help="some ids frequent, or none (default: zipf)"
     )
@@ -248,20 +287,6 @@ def _lazily(module: str, name: str):
         return getattr(import_module(module), name)(options, output)
 
     return run
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got {text!r}")
-    return value
-
-
-def _rate(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return value
 
 
 if __name__ == "__main__":

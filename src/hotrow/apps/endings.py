@@ -11,6 +11,8 @@ from hotrow.apps.care import REPORT
 from hotrow.apps.console import Output
 from hotrow.store.files import write_durably
 
+TRIALS = "tune.json"  # what `hotrow tune` tried
+
 
 def stopped(model: Any, folder: Path, seconds: float, output: Output) -> int:
     """Ctrl-C: save the model so far, and return the exit code."""
@@ -20,8 +22,9 @@ def stopped(model: Any, folder: Path, seconds: float, output: Output) -> int:
 
 
 def save(model: Any, folder: Path) -> None:
-    """Save a model; a report that is there would be another model's."""
-    (folder / REPORT).unlink(missing_ok=True)
+    """Save a model; a report or trials that are there would be another model's."""
+    for name in (REPORT, TRIALS):
+        (folder / name).unlink(missing_ok=True)
     model.save(folder)
 
 

@@ -7,9 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hotrow.apps import endings
-from hotrow.apps.care import REPORT, show_metrics
+import numpy as np
+
+from hotrow.apps import endings, settings
+from hotrow.apps.care import REPORT
 from hotrow.apps.console import Output, printable
+from hotrow.apps.measured import show_metrics
 from hotrow.apps.pairs import Dataset, load_pairs
 from hotrow.errors import DataError
 from hotrow.models.retrieval import Retrieval
@@ -17,23 +20,12 @@ from hotrow.models.retrieval import Retrieval
 
 def train(options: argparse.Namespace, output: Output) -> int:
     """Read, split, train, measure, save. Ctrl-C during training saves the model so far, and exits with 130."""
-    folder = _check_out(Path(options.out))
-    data = _read(options, output)
-    model = Retrieval(
-        options.dim or 128, loss=options.loss or "softmax", epochs=options.epochs, seed=options.seed, **_chosen(options)
-    )
-    started = time.perf_counter()
-    interrupted = _fit(model, data, output)
-    seconds = time.perf_counter() - started
-    if interrupted:
-        return endings.stopped(model, folder, seconds, output)
-    report = _measure(model, data, output) | {"rows": _counts(data), "seconds": round(seconds, 3)}
-    report["data"] = ", ".join(data.report.sources)
-    endings.save(model, folder)
-    return endings.done(report, folder, seconds, output, show_metrics)
+    folder = check_out(Path(options.out))
+    data = read(options, output)
+    return finish(Retrieval(**settings.chosen(options), seed=options.seed), data, folder, output)
 
 
-def _check_out(folder: Path) -> Path:
+def check_out(folder: Path) -> Path:
     """A folder that is new, empty or a model's: nothing else is written into."""
     if folder.exists() and not folder.is_dir():
         raise DataError(f"--out {folder} is a file; give the name of a folder")
@@ -43,24 +35,40 @@ def _check_out(folder: Path) -> Path:
 
 
 def _is_ours(folder: Path) -> bool:
-    ours = {"users", "items", "lock", *(name + end for name in ("model.json", REPORT) for end in ("", ".tmp"))}
+    files = ("model.json", REPORT, endings.TRIALS)
+    ours = {"users", "items", "lock", *(name + end for name in files for end in ("", ".tmp"))}
     return all(path.name in ours or path.name.startswith("pairs-") for path in folder.iterdir())
 
 
-def _read(options: argparse.Namespace, output: Output) -> Dataset:
+def read(options: argparse.Namespace, output: Output) -> Dataset:
+    """The pairs of the file, some held out; what was read is said. DataError if none can be."""
     with output.bar("reading", lambda facts: f"{facts.get('rows', 0):,} rows") as progress:
         data = load_pairs(
             options.path, options.user, options.item, options.time, options.time_format, options.seed,
-            skip_bad_lines=options.skip_bad_lines, progress=progress,
+            way=options.hold_out, skip_bad_lines=options.skip_bad_lines, progress=progress,
         )  # fmt: skip
+    if not np.isin(data.split.test_user, data.split.train_user).any():
+        why = "no user of theirs has an earlier pair" if data.split.way == "latest" else "every user has but one item"
+        raise DataError(f"nothing could be held out to measure with: {why}, and needs it to train on")
     for sentence in data.sentences():
         output.say(printable(sentence))
     output.say()
     return data
 
 
-def _chosen(options: argparse.Namespace) -> dict[str, Any]:
-    return {} if options.learning_rate is None else {"learning_rate": options.learning_rate}
+def finish(model: Retrieval, data: Dataset, folder: Path, output: Output, more: dict[str, Any] | None = None) -> int:
+    """Train a new model, measure it on the held-out pairs, save it with a report; `more` goes into that, too."""
+    started = time.perf_counter()
+    interrupted = _fit(model, data, output)
+    seconds = time.perf_counter() - started
+    if interrupted:
+        return endings.stopped(model, folder, seconds, output)
+    split = data.split
+    with output.errors.status("measuring on the held-out pairs"):
+        report = model.report((data.users.take(split.test_user), data.items.take(split.test_item)))
+    report |= {"rows": _counts(data), "seconds": round(seconds, 3), "data": ", ".join(data.report.sources)}
+    endings.save(model, folder)
+    return endings.done(report | (more or {}), folder, seconds, output, show_metrics)
 
 
 def _fit(model: Retrieval, data: Dataset, output: Output) -> bool:
@@ -68,7 +76,7 @@ def _fit(model: Retrieval, data: Dataset, output: Output) -> bool:
     split = data.split
     pairs = data.users.take(split.train_user), data.items.take(split.train_item)
     try:
-        with output.bar("training", _facts) as progress:
+        with output.bar("training", fit_facts) as progress:
             model.fit(pairs, progress=progress)
     except KeyboardInterrupt:
         if not len(model.items):
@@ -77,19 +85,11 @@ def _fit(model: Retrieval, data: Dataset, output: Output) -> bool:
     return False
 
 
-def _facts(facts: dict[str, Any]) -> str:
+def fit_facts(facts: dict[str, Any]) -> str:
+    """What a bar says of a fit."""
     return (
         f"epoch {facts['epoch']}  loss {facts['loss']:.3f}  {facts['pairs_per_second']:,.0f} pairs/s" if facts else ""
     )
-
-
-def _measure(model: Retrieval, data: Dataset, output: Output) -> dict[str, Any]:
-    split = data.split
-    if not len(split.test_user):
-        raise DataError("nothing could be held out: every user has but one item, and needs it to train on")
-    held_out = data.users.take(split.test_user), data.items.take(split.test_item)
-    with output.errors.status("measuring on the held-out pairs"):
-        return {"model": model.evaluate(held_out), "popularity": model.popularity(held_out)}
 
 
 def _counts(data: Dataset) -> dict[str, Any]:

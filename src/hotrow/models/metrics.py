@@ -25,12 +25,17 @@ def hits(ranked: np.ndarray, users: np.ndarray, items: np.ndarray, n_items: int)
 
 def recall(found: np.ndarray, held_out: np.ndarray, k: int) -> float:
     """Recall@K: of each user's held-out items the share among its first k; the mean over users."""
-    return float((found[:, :k].sum(1) / held_out).mean())
+    return float(of_users(found, held_out, k)["recall"].mean())
+
+
+def precision(found: np.ndarray, k: int) -> float:
+    """Precision@K: the share of the first k places that hold a held-out item; the mean over users."""
+    return float(_precision(found, k).mean())
 
 
 def hit_rate(found: np.ndarray, k: int) -> float:
     """HitRate@K: the share of users with at least one held-out item among their first k."""
-    return float(found[:, :k].any(1).mean())
+    return float(_hit(found, k).mean())
 
 
 def ndcg(found: np.ndarray, held_out: np.ndarray, k: int) -> float:
@@ -39,15 +44,45 @@ def ndcg(found: np.ndarray, held_out: np.ndarray, k: int) -> float:
     Σ 1/log2(place + 1) over the hits, divided by that of a ranking with all the user's held-out items, or k of them,
     in front.
     """
-    discounts = 1 / np.log2(np.arange(2, k + 2))
-    ideal = np.cumsum(discounts)[np.minimum(held_out, k) - 1]
-    return float(((found[:, :k] * discounts[: found.shape[1]]).sum(1) / ideal).mean())
+    return float(of_users(found, held_out, k)["ndcg"].mean())
 
 
 def mrr(found: np.ndarray, k: int) -> float:
     """Mean reciprocal rank: 1 / the place of the first hit among the first k, 0 without one; the mean over users."""
+    return float(_reciprocal(found, k).mean())
+
+
+def of_users(found: np.ndarray, held_out: np.ndarray, k: int) -> dict[str, np.ndarray]:
+    """{"recall", "ndcg", "hit_rate", "precision", "mrr"} at k of each user alone: float64 (users,) each.
+
+    found bool (users, k or more) and held_out int (users,), from 1 on, are what `hits` returns.
+
+    >>> import numpy as np
+    >>> of_users(np.array([[False, True]]), np.array([2]), 2)["recall"]
+    array([0.5])
+    """
+    discounts = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.cumsum(discounts)[np.minimum(held_out, k) - 1]
+    return {
+        "recall": found[:, :k].sum(1) / held_out,
+        "ndcg": (found[:, :k] * discounts[: found.shape[1]]).sum(1) / ideal,
+        "hit_rate": _hit(found, k),
+        "precision": _precision(found, k),
+        "mrr": _reciprocal(found, k),
+    }
+
+
+def _hit(found: np.ndarray, k: int) -> np.ndarray:
+    return np.asarray(found[:, :k].any(1), np.float64)
+
+
+def _precision(found: np.ndarray, k: int) -> np.ndarray:
+    return np.asarray(found[:, :k].sum(1) / k)
+
+
+def _reciprocal(found: np.ndarray, k: int) -> np.ndarray:
     first = np.argmax(found[:, :k], 1)
-    return float(np.where(found[:, :k].any(1), 1 / (first + 1), 0).mean())
+    return np.where(found[:, :k].any(1), 1 / (first + 1), 0.0)
 
 
 def auc(labels: np.ndarray, scores: np.ndarray) -> float:

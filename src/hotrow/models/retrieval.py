@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotrow.errors import ArgumentError, UnknownIdError
-from hotrow.models import metrics, stopping
+from hotrow.models import evaluation, stopping
 from hotrow.models.ctrl_c import CtrlC
+from hotrow.models.evaluation import NOTHING, HeldOut
 from hotrow.models.folding import Folder, distinct, flat
 from hotrow.models.losses import Loss, make_loss, normalize
 from hotrow.models.pairs import check_lengths, columns, join, split
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from hotrow.table.batch import Batch
 
 _ALIKE = 20_000  # ids that are compared with a mistyped one
-_NOTHING = "there is nothing to measure: held-out pairs are pairs that no fit had, of users that one has seen"
 
 
 class Retrieval:
@@ -119,7 +119,7 @@ class Retrieval:
         if validation is not None:
             self._check(validation)
             if not stopping.measurable((self.users, self.items), columns(pairs), columns(validation)):
-                raise ArgumentError(_NOTHING)
+                raise ArgumentError(NOTHING)
         for name, value in {"epochs": epochs, "patience": patience}.items():
             if value is not None and (isinstance(value, bool) or value < 1):
                 raise ArgumentError(f"{name} must be a whole number from 1 on; got {value!r}")
@@ -284,24 +284,47 @@ class Retrieval:
         {"recall@10": …, "ndcg@10": …, "hit_rate@10": …, "recall@20": …, …}, means over users. A held-out item that no
         fit has seen counts as missed. Not measured are pairs that are known already, and users that no fit has seen.
         """
-        batch, codes = self._held_out(pairs, ks)
-        asked, place = np.unique(codes >> np.uint64(32), return_inverse=True)
-        asked = asked.astype(np.int64)
-        _, vectors = Side.of(self.users, batch).look(asked)
-        best, _ = rank(self.loss.user_factors(vectors), self._item_factors(), asked, self.known(), max(ks))
-        return _measured(best, place, codes, ks)
+        batch, held_out = self._held_out(pairs, ks)
+        return evaluation.measured(self._ranking(batch, held_out, max(ks)), held_out, ks)
 
     def popularity(self, pairs: Any, ks: tuple[int, ...] = (10, 20)) -> dict[str, float]:
         """The metrics of `evaluate` for the same list for everyone: the most frequent items, known ones left out."""
-        _, codes = self._held_out(pairs, ks)
-        asked, place = np.unique(codes >> np.uint64(32), return_inverse=True)
-        known = self.known()
-        counts = np.bincount(known.items, minlength=len(self.items)).astype(np.float32)[:, None]
-        best, _ = rank(np.ones((len(asked), 1), np.float32), counts, asked.astype(np.int64), known, max(ks))
-        return _measured(best, place, codes, ks)
+        _, held_out = self._held_out(pairs, ks)
+        best = evaluation.most_popular(self.known(), len(self.items), held_out.users, max(ks))
+        return evaluation.measured(best, held_out, ks)
 
-    def _held_out(self, pairs: Any, ks: tuple[int, ...]) -> tuple[Batch, np.ndarray]:
-        """The users' batch, and the pairs to be measured, ascending; items that have no row are numbered after all."""
+    def report(self, pairs: Any, ks: tuple[int, ...] = (10, 20), *, seed: int = 0) -> dict[str, Any]:
+        """All that held-out pairs tell, beside popularity, as plain values ready for JSON. Pairs as for `evaluate`.
+
+        model, popularity  recall, ndcg, hit_rate, precision and mrr at each k: means over users
+        intervals          of each of those, [low, high], 95 % by bootstrap over users, and of their "difference"
+        measured           users, pairs; how many of those given weren't: "known", and of "strangers" that no fit saw
+        buckets            recall of the held-out pairs by how popular their items are: a third of the known pairs each
+        cold_users         the metrics over users "at_most" 5 of whose pairs are known; without them if there are none
+        coverage           coverage@k, the share of items in anybody's first k; gini@k, 0 if all are there as often
+
+        seed: of the bootstrap.
+
+        >>> from hotrow.models import Retrieval
+        >>> model = Retrieval(8, epochs=5).fit((["ann", "ann", "bob"], ["tea", "mug", "tea"]))
+        >>> model.report((["bob", "bob", "eve"], ["mug", "tea", "mug"]), ks=(1,))["measured"]
+        {'users': 1, 'pairs': 1, 'known': 1, 'strangers': 1}
+        """
+        batch, held_out = self._held_out(pairs, ks)
+        known, count = self.known(), len(self.items)
+        rankings = {
+            "model": self._ranking(batch, held_out, max(ks)),
+            "popularity": evaluation.most_popular(known, count, held_out.users, max(ks)),
+        }
+        return evaluation.compared(rankings, held_out, known, count, ks, seed=seed)
+
+    def _ranking(self, batch: Batch, held_out: HeldOut, k: int) -> np.ndarray:
+        """The k best items of each user to be measured, known ones left out: int32 (users, k)."""
+        _, vectors = Side.of(self.users, batch).look(held_out.users)
+        return rank(self.loss.user_factors(vectors), self._item_factors(), held_out.users, self.known(), k)[0]
+
+    def _held_out(self, pairs: Any, ks: tuple[int, ...]) -> tuple[Batch, HeldOut]:
+        """The users' batch, and the pairs to be measured; items that have no row are numbered after all."""
         if not ks:
             raise ArgumentError("ks are the lengths of the lists to be measured; got none. Try ks=(10, 20)")
         for k in ks:
@@ -309,11 +332,7 @@ class Retrieval:
         users, items = (table.find(ids) for table, ids in zip((self.users, self.items), columns(pairs), strict=True))
         check_lengths(len(users), len(items))
         numbers = np.where(items.rows < 0, len(self.items) + items.inverse, items.rows)
-        seen = users.rows >= 0
-        codes = np.setdiff1d(join(users.rows[seen], numbers[seen]), self._pairs)
-        if not len(codes):
-            raise ArgumentError(_NOTHING)
-        return users, codes
+        return users, HeldOut.of(users.rows, numbers, self._pairs)
 
     # --- keep ----------------------------------------------------------------------------------------------------
 
@@ -360,18 +379,6 @@ class Retrieval:
         self._pairs = pairs
         self._known: Known | None = None
         self._sizes = 0, 0  # of the tables, when _known was made
-
-
-def _measured(best: np.ndarray, place: np.ndarray, codes: np.ndarray, ks: tuple[int, ...]) -> dict[str, float]:
-    """The metrics of `best` (users, k), where pair i belongs to user place[i]."""
-    items = split(codes)[1]
-    found, held_out = metrics.hits(best, place, items, int(items.max()) + 1 + int(best.max()))
-    measured = dict[str, float]()
-    for k in ks:
-        measured[f"recall@{k}"] = metrics.recall(found, held_out, k)
-        measured[f"ndcg@{k}"] = metrics.ndcg(found, held_out, k)
-        measured[f"hit_rate@{k}"] = metrics.hit_rate(found, k)
-    return measured
 
 
 def _check_whole(table: Table) -> None:
