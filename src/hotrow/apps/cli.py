@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     common.add_argument("--json", action="store_true", help="print one JSON object on stdout and nothing else there")
     common.add_argument("--threads", type=settings.positive, metavar="N", help="threads to use (default: all)")
     _add_train(commands, common)
+    _add_tune(commands, common)
     _add_evaluate(commands, common)
     _add_questions(commands, common)
     _add_predict(commands, common)
@@ -140,6 +141,34 @@ def _train_what(parser: argparse.ArgumentParser):
         return train(options, output)
 
     return run
+
+
+def _add_tune(commands: Any, common: argparse.ArgumentParser) -> None:
+    tune = commands.add_parser(
+        "tune",
+        parents=[common],
+        help="search for settings of user and item vectors, then train with the best",
+        description="Try settings of `hotrow train` on pairs that are held out of the training pairs, train with the "
+        "best on all of these, and measure once on the pairs that `train` would hold out, which the search never sees. "
+        "Settings that are given are kept. Ctrl-C ends the search, and what was best so far is trained.",
+        epilog="example: hotrow tune purchases.parquet --user CustomerID --item Description --minutes 10 --out model/",
+    )
+    _add_pairs(tune)
+    search = tune.add_argument_group("the search")
+    search.add_argument("--trials", type=settings.positive, default=20, metavar="N", help="to make (default: 20)")
+    search.add_argument("--minutes", type=settings.rate, metavar="M", help="end the search after so many")
+    search.add_argument(
+        "--metric", default="ndcg@20", metavar="NAME@K", help="to search by: recall, ndcg, … (default: ndcg@20)"
+    )
+    settings.add(tune)
+
+    def run(options: argparse.Namespace, output: Output) -> int:
+        _check_pairs(tune, options)
+        from hotrow.apps.tune import tune as tune_
+
+        return tune_(options, output)
+
+    tune.set_defaults(run=run)
 
 
 def _add_evaluate(commands: Any, common: argparse.ArgumentParser) -> None:

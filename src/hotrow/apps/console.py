@@ -69,7 +69,12 @@ class Output:
         )
         shown = self.errors.is_terminal  # in a file a bar would be an empty line
         with Progress(
-            *columns, TimeRemainingColumn(), console=self.errors, transient=True, disable=not shown
+            *columns,
+            TimeRemainingColumn(),
+            console=self.errors,
+            transient=True,
+            disable=not shown,
+            redirect_stdout=sys.stdout.isatty(),  # else what is said to a file meanwhile would go to stderr
         ) as progress:
             task = progress.add_task(what, total=None, facts="")
 

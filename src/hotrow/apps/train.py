@@ -56,19 +56,21 @@ def read(options: argparse.Namespace, output: Output) -> Dataset:
     return data
 
 
-def finish(model: Retrieval, data: Dataset, folder: Path, output: Output, more: dict[str, Any] | None = None) -> int:
-    """Train a new model, measure it on the held-out pairs, save it with a report; `more` goes into that, too."""
+def finish(model: Retrieval, data: Dataset, folder: Path, output: Output, trials: dict[str, Any] | None = None) -> int:
+    """Train a new model, measure it on the held-out pairs, save it with a report, and with trials that led to it."""
     started = time.perf_counter()
     interrupted = _fit(model, data, output)
     seconds = time.perf_counter() - started
     if interrupted:
-        return endings.stopped(model, folder, seconds, output)
+        return endings.stopped(model, folder, seconds, output, trials)
     split = data.split
     with output.errors.status("measuring on the held-out pairs"):
         report = model.report((data.users.take(split.test_user), data.items.take(split.test_item)))
     report |= {"rows": _counts(data), "seconds": round(seconds, 3), "data": ", ".join(data.report.sources)}
-    endings.save(model, folder)
-    return endings.done(report | (more or {}), folder, seconds, output, show_metrics)
+    if trials is not None:
+        report["tuned"] = {key: value for key, value in trials.items() if key != "trials"}
+    endings.save(model, folder, trials)
+    return endings.done(report, folder, seconds, output, show_metrics)
 
 
 def _fit(model: Retrieval, data: Dataset, output: Output) -> bool:
@@ -76,7 +78,7 @@ def _fit(model: Retrieval, data: Dataset, output: Output) -> bool:
     split = data.split
     pairs = data.users.take(split.train_user), data.items.take(split.train_item)
     try:
-        with output.bar("training", fit_facts) as progress:
+        with output.bar("training", _fit_facts) as progress:
             model.fit(pairs, progress=progress)
     except KeyboardInterrupt:
         if not len(model.items):
@@ -85,8 +87,7 @@ def _fit(model: Retrieval, data: Dataset, output: Output) -> bool:
     return False
 
 
-def fit_facts(facts: dict[str, Any]) -> str:
-    """What a bar says of a fit."""
+def _fit_facts(facts: dict[str, Any]) -> str:
     return (
         f"epoch {facts['epoch']}  loss {facts['loss']:.3f}  {facts['pairs_per_second']:,.0f} pairs/s" if facts else ""
     )

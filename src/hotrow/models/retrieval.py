@@ -293,6 +293,16 @@ class Retrieval:
         best = evaluation.most_popular(self.known(), len(self.items), held_out.users, max(ks))
         return evaluation.measured(best, held_out, ks)
 
+    def evaluate_each(self, pairs: Any, metric: str = "ndcg@20") -> np.ndarray:
+        """One metric of each user measured, in the order of their rows: float64 (users,), whose mean is in `report`.
+
+        metric: "recall", "ndcg", "hit_rate", "precision" or "mrr", at a length. Two models that learned from the same
+        pairs have the same users in the same order, so their difference can be taken user by user.
+        """
+        k = evaluation.metric_and_k(metric)[1]
+        batch, held_out = self._held_out(pairs, (k,))
+        return evaluation.of_each_user(self._ranking(batch, held_out, k), held_out, metric)
+
     def report(self, pairs: Any, ks: tuple[int, ...] = (10, 20), *, seed: int = 0) -> dict[str, Any]:
         """All that held-out pairs tell, beside popularity, as plain values ready for JSON. Pairs as for `evaluate`.
 
