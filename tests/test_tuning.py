@@ -348,6 +348,24 @@ def test_ctrl_c_in_the_search_ends_the_search_and_the_best_is_trained(capfd, row
     assert len(Retrieval.load(folder).users) == 40
 
 
+@pytest.mark.compiled
+def test_ctrl_c_in_the_last_training_keeps_the_model_so_far_and_the_trials(capfd, rows, tmp_path, monkeypatch):
+    class Interrupted(Retrieval):
+        def fit(self, pairs, **options):
+            super().fit(pairs, **options)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("hotrow.apps.tune.Retrieval", Interrupted)
+    path, folder = write(tmp_path / "log.csv", rows), tmp_path / "m"
+    assert main(["tune", str(path), *COLUMNS, "--out", str(folder), *QUICK]) == 130
+    out = capfd.readouterr().out
+    assert "not measured" in out
+    assert "to train it to the end: hotrow train" in out
+    assert len(json.loads((folder / "tune.json").read_text("utf-8"))["trials"]) == 4
+    assert not (folder / "report.json").exists()
+    assert len(Retrieval.load(folder).users) == 40
+
+
 def test_a_metric_that_there_is_none_of_is_told_before_the_file_is_read(capfd):
     assert main(["tune", "nowhere.csv", "--metric", "auc"]) == 1
     assert "metric must be one of" in capfd.readouterr().err

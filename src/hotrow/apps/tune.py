@@ -37,7 +37,7 @@ def tune(options: argparse.Namespace, output: Output) -> int:
     command = command_line(options, found.settings)
     model = Retrieval(**found.settings, seed=options.seed)
     code = finish(model, data, folder, output, found.to_json() | {"command": command})
-    output.say(f"the same model: {printable(command)}")
+    output.say(f"{'to train it to the end' if code else 'the same model'}: {printable(command)}")
     return code
 
 
