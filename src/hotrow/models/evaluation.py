@@ -3,7 +3,7 @@
 ```
 held-out pairs  ──HeldOut──▶  users to be asked, their pairs
 rankings of those users  ──measured──▶  means over users
-several rankings  ──compared──▶  means, intervals, by popularity, cold users, coverage: plain values, ready for JSON
+a ranking beside popularity  ──compared──▶  means, intervals, buckets, cold users, coverage: plain values
 ```
 A pair that a model was trained on tells nothing of what it has learned, so those that are known already are left out
 before anything is measured, and counted.
@@ -134,28 +134,32 @@ def intervals(values: np.ndarray, *, seed: int = 0, resamples: int = RESAMPLES) 
 
 
 def compared(
-    rankings: Mapping[str, np.ndarray], held_out: HeldOut, known: Known, items: int, ks: tuple[int, ...], *, seed: int
+    best: np.ndarray, held_out: HeldOut, known: Known, items: int, ks: tuple[int, ...], *, seed: int = 0
 ) -> dict[str, Any]:
-    """Rankings of the same users side by side, int32 (u, max(ks)) each, as plain values; see `Retrieval.report`.
+    """A model's ranking of the users, int32 (u, max(ks)), beside that by popularity, as plain values ready for JSON.
 
-    The first is the one that is asked about: `difference` is how far it is above the last.
+    model, popularity  recall, ndcg, hit_rate, precision and mrr at each k: means over users
+    intervals          of each of those, [low, high], 95 % by bootstrap over users, and of their "difference"
+    measured           users, pairs; how many of those given weren't: "known", and of "strangers" that no fit saw
+    buckets            recall of the held-out pairs by how popular their items are: a third of the known pairs each
+    cold_users         the metrics over users "at_most" 5 of whose pairs are known; without them if there are none
+    coverage           coverage@k, the share of items in anybody's first k; gini@k, 0 if all are there as often
     """
-    values = {name: _of_users(best, held_out, ks) for name, best in rankings.items()}
-    names = list(rankings)
-    columns = [np.stack(list(values[name].values()), 1) for name in names]
-    found = intervals(np.hstack([*columns, columns[0] - columns[-1]]), seed=seed).tolist()
-    count = columns[0].shape[1]
+    rankings = {"model": best, "popularity": most_popular(known, items, held_out.users, max(ks))}
+    values = {name: _of_users(of, held_out, ks) for name, of in rankings.items()}
+    columns = {name: np.stack(list(of.values()), 1) for name, of in values.items()}
+    columns["difference"] = columns["model"] - columns["popularity"]
+    found = np.split(intervals(np.hstack(list(columns.values())), seed=seed), len(columns))
     bounds = {
-        name: dict(zip(values[names[0]], found[i * count : (i + 1) * count], strict=True))
-        for i, name in enumerate([*names, "difference"])
+        name: dict(zip(values["model"], part.tolist(), strict=True)) for name, part in zip(columns, found, strict=True)
     }
-    means = {name: {key: float(v.mean()) for key, v in values[name].items()} for name in names}
+    means = {name: {key: float(v.mean()) for key, v in of.items()} for name, of in values.items()}
     return means | {
         "intervals": bounds,
         "measured": {"users": len(held_out.users), "pairs": len(held_out.items), **held_out.left_out},
         "buckets": _by_popularity(rankings, held_out, known, items, ks),
         "cold_users": _of_cold(values, held_out, known),
-        "coverage": {name: _coverage(best, items, ks) for name, best in rankings.items()},
+        "coverage": {name: _coverage(of, items, ks) for name, of in rankings.items()},
     }
 
 

@@ -304,16 +304,10 @@ class Retrieval:
         return evaluation.of_each_user(self._ranking(batch, held_out, k), held_out, metric)
 
     def report(self, pairs: Any, ks: tuple[int, ...] = (10, 20), *, seed: int = 0) -> dict[str, Any]:
-        """All that held-out pairs tell, beside popularity, as plain values ready for JSON. Pairs as for `evaluate`.
+        """All that held-out pairs tell, beside popularity, as plain values: what `evaluation.compared` returns.
 
-        model, popularity  recall, ndcg, hit_rate, precision and mrr at each k: means over users
-        intervals          of each of those, [low, high], 95 % by bootstrap over users, and of their "difference"
-        measured           users, pairs; how many of those given weren't: "known", and of "strangers" that no fit saw
-        buckets            recall of the held-out pairs by how popular their items are: a third of the known pairs each
-        cold_users         the metrics over users "at_most" 5 of whose pairs are known; without them if there are none
-        coverage           coverage@k, the share of items in anybody's first k; gini@k, 0 if all are there as often
-
-        seed: of the bootstrap.
+        Five metrics at each k, 95 % intervals of them by bootstrap (of this seed), the recall of frequent and of rare
+        items, cold users, coverage. Pairs, and which of them are measured, as for `evaluate`.
 
         >>> from hotrow.models import Retrieval
         >>> model = Retrieval(8, epochs=5).fit((["ann", "ann", "bob"], ["tea", "mug", "tea"]))
@@ -321,12 +315,8 @@ class Retrieval:
         {'users': 1, 'pairs': 1, 'known': 1, 'strangers': 1}
         """
         batch, held_out = self._held_out(pairs, ks)
-        known, count = self.known(), len(self.items)
-        rankings = {
-            "model": self._ranking(batch, held_out, max(ks)),
-            "popularity": evaluation.most_popular(known, count, held_out.users, max(ks)),
-        }
-        return evaluation.compared(rankings, held_out, known, count, ks, seed=seed)
+        best = self._ranking(batch, held_out, max(ks))
+        return evaluation.compared(best, held_out, self.known(), len(self.items), ks, seed=seed)
 
     def _ranking(self, batch: Batch, held_out: HeldOut, k: int) -> np.ndarray:
         """The k best items of each user to be measured, known ones left out: int32 (users, k)."""
