@@ -31,11 +31,11 @@ from hotrow.table.table import Table
 
 SPACE: dict[str, tuple[Any, ...]] = {
     "loss": ("softmax", "cosine"),
-    "learning_rate": (0.005, 0.01, 0.02, 0.04, 0.08),
+    "learning_rate": (0.003, 0.005, 0.01, 0.02, 0.04),
     "l2": (0.0, 1e-6, 1e-5, 1e-4, 1e-3),
-    "epochs": (None, 10, 20, 40),
+    "epochs": (None, 5, 10, 20, 40),
     "negatives": (128, 512, 2048),
-    "temperature": (None, 0.07, 0.1, 0.15, 0.2, 0.3),
+    "temperature": (None, 0.07, 0.1, 0.13, 0.17, 0.22, 0.3),
     "margin": (0.2, 0.4, 0.6, 0.8),
     "weight": (10.0, 50.0, 150.0, 300.0),
 }
