@@ -40,7 +40,8 @@ _KERAS = {
     "keras": {"DTypePolicy"},
     "keras.initializers": {"GlorotUniform", "Ones", "RandomNormal", "Zeros"},
     "keras.layers": {
-        "Activation", "Add", "BatchNormalization", "Concatenate", "Dense", "Dropout", "InputLayer",
+        "Activation", "Add", "BatchNormalization", "Concatenate", "Dense", "Dot", "Dropout", "Flatten", "InputLayer",
+        "Reshape",
     },
     "keras.optimizers": {"Adam"},
     "keras.regularizers": {"L2"},

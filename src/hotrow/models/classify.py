@@ -1,7 +1,8 @@
 """A classifier of columns: ids, bags and numbers in, a probability for each class out. Tables under a small Keras net.
 
-columns ──inputs──▶ features ──tables──▶ vectors ──┐
-                               numbers ────────────┴─▶ dense layers ─▶ probabilities
+columns ──inputs──▶ features ──tables──▶ vectors ─┬─ two by two ─▶ products ─┐
+                                                  ├──────────────────────────┴─▶ dense layers ─▶ probabilities
+                               numbers ───────────┘
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 _BATCH = 8192  # rows that are predicted at a time
-_MANY = 100_000  # rows, which alone keep a net from learning them by heart
+_MANY = 100_000  # rows to train on, from which on the second of each pair below is taken
+_SETTINGS = {"learning_rate": (2e-3, 4e-3), "dropout": (0.3, 0.2)}
+_ROWS_A_STEP = (1024, 4096)  # at most
+_PRODUCTS = 32  # features with vectors at most whose products a net gets: they grow with the square
 _PATIENCE = 3  # epochs without a smaller loss of the validation rows
 
 
@@ -36,11 +40,13 @@ class Classifier:
     dim            floats a vector
     hidden         units of each dense layer; (): logistic regression, with a weight for each id and number
     epochs         times over the rows at most: training stops when the validation rows' loss no longer falls
-    batch_size     rows a step; None: a 32nd of all, from 32 to 1024
-    learning_rate  Adam's; it falls each time that the validation rows' loss doesn't
+    batch_size     rows a step; None: a 32nd of all, from 32 to 1024, and to 4096 from 100,000 rows on
+    learning_rate  Adam's; it falls each time that the validation rows' loss doesn't; None: 0.002, and then 0.004
     l2             of the vectors of a step, so that those of rare ids stay small
-    dropout        share of vectors and units that is left out in a step; None: 0.3, and 0.1 from 100,000 rows on
+    dropout        share of vectors and units that is left out in a step; None: 0.3, and then 0.2
     seed           of first values, order and validation rows
+
+    The dense layers get the vectors, and of up to 32 columns the product of each two, which tells what goes together.
 
     A null is an id of its own; of a number it is the mean, and a range of its own (see `hotrow.models.inputs`). An id
     that was in no training row has its first value. `classes` are the labels, ascending, once fitted: text, bool or
@@ -60,10 +66,10 @@ class Classifier:
         *,
         dim: int = 16,
         hidden: tuple[int, ...] = (128, 64),
-        epochs: int = 30,
+        epochs: int = 60,
         batch_size: int | None = None,
-        learning_rate: float = 2e-3,
-        l2: float = 5e-4,
+        learning_rate: float | None = None,
+        l2: float = 1e-2,
         dropout: float | None = None,
         seed: int = 0,
     ) -> None:
@@ -120,15 +126,16 @@ class Classifier:
         )
         given = features.inputs()
         vectors = features(given)
-        x = (
-            self._deep(list(vectors.values()), outputs, rows)
-            if config["hidden"]
-            else _weighed(vectors, inputs, outputs)
-        )
+        x = self._deep(vectors, inputs, outputs, rows) if config["hidden"] else _weighed(vectors, inputs, outputs)
         net = ours.Model(given, keras.layers.Activation("sigmoid" if count == 2 else "softmax")(x))
         loss = "binary_crossentropy" if count == 2 else "sparse_categorical_crossentropy"
-        net.compile(keras.optimizers.Adam(config["learning_rate"]), loss, metrics=[loss])
+        net.compile(keras.optimizers.Adam(self._setting("learning_rate", rows)), loss, metrics=[loss])
         return net
+
+    def _setting(self, name: str, rows: int) -> float:
+        """What was asked for, else what suits so many rows to train on."""
+        value = self.config[name]
+        return _SETTINGS[name][rows >= _MANY] if value is None else value
 
     def _feature(self, kind: str, width: int, outputs: int) -> Any:
         keras, ours = _keras()
@@ -142,21 +149,35 @@ class Classifier:
         dim = self.config["dim"] if deep else outputs
         return ours.Id(dim, **options) if kind == "id" else ours.Bag(dim, "mean", **options)
 
-    def _deep(self, vectors: list[Any], outputs: int, rows: int) -> Any:
+    def _deep(self, vectors: dict[str, Any], inputs: Inputs, outputs: int, rows: int) -> Any:
         """Dense layers, and beside them one that goes straight through, as in Cheng et al. 2016, "wide and deep"."""
         layers = _keras()[0].layers
-        dropout = (0.1 if rows >= _MANY else 0.3) if self.config["dropout"] is None else self.config["dropout"]
-        x = layers.Concatenate()(vectors) if len(vectors) > 1 else vectors[0]
-        deep = layers.Dropout(dropout)(layers.BatchNormalization()(x))
+        dropout = self._setting("dropout", rows)
+        x = layers.Concatenate()(list(vectors.values())) if len(vectors) > 1 else next(iter(vectors.values()))
+        products = self._products([vectors[name] for name, kind, _ in inputs.features() if kind != "number"])
+        x = layers.BatchNormalization()(x if products is None else layers.Concatenate()([x, products]))
+        deep = layers.Dropout(dropout)(x)
         for units in self.config["hidden"]:
             deep = layers.Dropout(dropout)(layers.Dense(units, "relu")(deep))
         return layers.Add()([layers.Dense(outputs)(deep), layers.Dense(outputs)(x)])
 
+    def _products(self, vectors: list[Any]) -> Any:
+        """The inner product of each two vectors, as in Qu et al. 2016, "product-based"; None where there are too many.
+
+        Dense layers learn slowly from vectors side by side that a user and an item go together, and this says it.
+        """
+        layers = _keras()[0].layers
+        if not 2 <= len(vectors) <= _PRODUCTS:
+            return None
+        rows = layers.Concatenate(axis=1)([layers.Reshape((1, self.config["dim"]))(vector) for vector in vectors])
+        return layers.Flatten()(layers.Dot(axes=(2, 2))([rows, rows]))
+
     def _run(self, data: Any, validating: Any, ctrl_c: CtrlC, progress: Progress | None) -> None:
         keras, _ = _keras()
         epochs = self.config["epochs"]
-        size = self.config["batch_size"] or min(1024, max(32, len(data[1]) // 32))
-        steps = -(-len(data[1]) // size)
+        rows = len(data[1])
+        size = self.config["batch_size"] or min(_ROWS_A_STEP[rows >= _MANY], max(32, rows // 32))
+        steps = -(-rows // size)
         # the loss that is watched is without what l2 adds to it
         watched = "val_binary_crossentropy" if len(self.classes) == 2 else "val_sparse_categorical_crossentropy"
         following = keras.callbacks.LambdaCallback()
@@ -305,7 +326,7 @@ def _check(config: dict[str, Any]) -> None:
             raise ArgumentError(f"{name} must be of whole numbers from 1 on; got {value!r}")
     for name in ("learning_rate", "l2", "dropout"):
         value = config[name]
-        if value is None and name == "dropout":
+        if value is None and name != "l2":
             continue
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
             raise ArgumentError(f"{name} must be a number from 0 to 1; got {value!r}")
