@@ -29,7 +29,7 @@ from hotrow.apps import kinds
 from hotrow.apps.frame import read_frame
 from hotrow.apps.reading import read_columns
 from hotrow.errors import HotrowError
-from hotrow.models import Retrieval, classifier_files
+from hotrow.models import Ratings, Retrieval, classifier_files
 from hotrow.store.arrays import to_arrays
 from hotrow.store.checkpoint import Checkpoints
 from hotrow.store.format import map_arrays, read_arrays, write_arrays
@@ -146,6 +146,17 @@ def retrieval(folder: Path) -> Callable[[], Any]:
 
     def load() -> Any:
         model = Retrieval.load(folder)
+        return contents(model.users), contents(model.items), model.pairs_in_order().tobytes(), model.config
+
+    return load
+
+
+def ratings(folder: Path) -> Callable[[], Any]:
+    """A model of ratings."""
+    Ratings(2, epochs=1).fit((["ann", "ann", "bob"], ["tea", "mug", "tea"], [5, 1, 4])).save(folder)
+
+    def load() -> Any:
+        model = Ratings.load(folder)
         return contents(model.users), contents(model.items), model.pairs_in_order().tobytes(), model.config
 
     return load
@@ -321,6 +332,7 @@ LOADERS = {
     "arrays mapped": Loader(arrays(map_arrays, with_part=True), sealed=False),
     "strings": Loader(strings),
     "retrieval": Loader(retrieval, damaged=lambda name: name.startswith(("model", "pairs"))),
+    "ratings": Loader(ratings, damaged=lambda name: name.startswith(("model", "pairs"))),
     "checkpoint": Loader(checkpoint, damaged=lambda name: name.startswith(("checkpoint", "net"))),
     "classifier": Loader(classifier),
     "jax": Loader(jax, names=False),

@@ -138,7 +138,7 @@ def device(path: Path, outside: Path) -> None:
 
 
 PLACES = {"a link": link, "a pipe": pipe, "a folder": folder, "a device": device}
-OURS = ["snapshot", "view", "retrieval", "classifier"]
+OURS = ["snapshot", "view", "retrieval", "ratings", "classifier"]
 
 
 @needs_pipes

@@ -25,7 +25,7 @@ def inspect(options: argparse.Namespace, output: Output) -> None:
         _inspect_classifier(folder, output)
         return
     facts = {name: _table_facts(path) for name, path in tables_of(folder).items()}
-    report = _report(folder)
+    report = report_of(folder)
     output.result({"tables": facts, "report": report})
     if output.as_json:
         return
@@ -37,7 +37,7 @@ def inspect(options: argparse.Namespace, output: Output) -> None:
         with _as_written(folder / REPORT):
             data, seconds = printable(report["data"]), report["seconds"]
             output.say(f"trained on {data} in {seconds:.1f} s, measured on held-out pairs:")
-            show_metrics(output, report)
+            (show_ratings if "baseline" in report else show_metrics)(output, report)
 
 
 def verify(options: argparse.Namespace, output: Output) -> int:
@@ -71,7 +71,7 @@ def _inspect_classifier(folder: Path, output: Output) -> None:
 
     described, net = classifier_files.read(folder)
     classifier_files.checked(folder / classifier_files.NAME, lambda: Inputs.from_config(described["columns"]))
-    report = _report(folder)
+    report = report_of(folder)
     tables: dict[str, Any] = described["notes"].get("tables", {})
     facts: dict[str, Any] = {
         "classes": described["classes"],
@@ -126,6 +126,12 @@ def show_classifier_metrics(output: Output, report: dict[str, Any]) -> None:
         output.say(f"AUC is that of {printable(repr(report['classes'][1]))}")
 
 
+def show_ratings(output: Output, report: dict[str, Any]) -> None:
+    """A model's errors beside those of the mean and biases alone."""
+    rows = [[name, *(f"{report[which][name]:.4f}" for which in ("model", "baseline"))] for name in report["model"]]
+    output.table("", ["", "model", "baseline"], rows)
+
+
 def _table_facts(path: Path) -> dict[str, Any]:
     from hotrow.store import snapshot, view
 
@@ -150,7 +156,7 @@ def _shown(facts: dict[str, Any]) -> list[str]:
     return [*counts, f"{facts['bytes']:,}", generations]
 
 
-def _report(folder: Path) -> dict[str, Any] | None:
+def report_of(folder: Path) -> dict[str, Any] | None:
     """What `hotrow train` wrote beside the model, if it did."""
     path = folder / REPORT
     if not path.is_file():

@@ -65,12 +65,14 @@ def _add_train(commands: Any, common: argparse.ArgumentParser) -> None:
         parents=[common],
         help="train user and item vectors on a file of pairs, and measure them on held-out pairs",
         description="Train user and item vectors on a file of (user, item) pairs, ids as they are. Without a file: "
-        "the packages of Debian and what they depend on, which come with hotrow. With --label: a classifier of that "
-        "column by all others. With --negatives: a classifier of pairs that happened and others that are drawn.",
+        "the packages of Debian and what they depend on, which come with hotrow. With --rating: predict how users rate "
+        "items. With --label: a classifier of that column by all others. With --negatives: a classifier of pairs that "
+        "happened and others that are drawn.",
         epilog="examples: hotrow train purchases.parquet --user CustomerID --item Description --out model/; "
         "hotrow train people.csv --label income; hotrow train apps.csv --user user --item app --negatives 2",
     )
     _add_pairs(train)
+    train.add_argument("--rating", metavar="COLUMN", help="learn how much users like items: a column of numbers")
     settings.add(train)
     _add_classifier(train)
     train.set_defaults(run=_train_what(train))
@@ -129,6 +131,8 @@ def _train_what(parser: argparse.ArgumentParser):
         if options.label is not None or options.negatives is not None:
             from hotrow.apps import classify
 
+            if options.rating is not None:
+                parser.error("--rating is for ratings, --label and --negatives for a classifier: leave one of them out")
             wrong = classify.check_usage(options)
             if wrong:
                 parser.error(wrong)
@@ -136,6 +140,13 @@ def _train_what(parser: argparse.ArgumentParser):
         if forced:
             parser.error(f"--{forced[0]} is for a classifier: hotrow train FILE --label COLUMN --{forced[0]} …")
         _check_pairs(parser, options)
+        if options.rating is not None:
+            from hotrow.apps import rated
+
+            wrong = rated.check_usage(options)
+            if wrong:
+                parser.error(wrong)
+            return rated.train(options, output)
         from hotrow.apps.train import train
 
         return train(options, output)
@@ -218,10 +229,10 @@ def _add_predict(commands: Any, common: argparse.ArgumentParser) -> None:
     predict = commands.add_parser(
         "predict",
         parents=[common],
-        help="the probability of each class for each row of a file",
+        help="the probability of each class, or the rating, for each row of a file",
         epilog="example: hotrow predict model/ people.csv --out predicted.csv",
     )
-    predict.add_argument("model", metavar="MODEL", help="the folder of a classifier")
+    predict.add_argument("model", metavar="MODEL", help="the folder of a classifier, or of a model of ratings")
     predict.add_argument("path", metavar="FILE", help="CSV, TSV, Parquet or Arrow IPC, with the columns of training")
     predict.add_argument("--out", metavar="FILE.csv", help="where to write (default: the terminal)")
     predict.set_defaults(run=_lazily("hotrow.apps.predict", "predict"))

@@ -9,12 +9,19 @@ from hotrow.apps.console import Output, printable
 from hotrow.apps.measured import show_left_out, show_metrics
 from hotrow.apps.questions import open_model
 from hotrow.apps.reading import Ids, read_columns
+from hotrow.errors import DataError
+from hotrow.models.ratings import Ratings
 from hotrow.table.view import View
 
 
 def evaluate(options: argparse.Namespace, output: Output) -> None:
     """Read the pairs and measure those that are new to the model, beside popularity."""
     model = open_model(options.model)
+    if isinstance(model, Ratings):
+        raise DataError(
+            f"{options.model} is a model of ratings; its errors are in its report (hotrow inspect {options.model}), and in "
+            "Python Ratings.load(path).evaluate((users, items, ratings)) measures others"
+        )
     with output.bar("reading", lambda facts: f"{facts.get('rows', 0):,} rows") as progress:
         columns = read_columns(
             options.path,

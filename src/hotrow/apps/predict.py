@@ -1,4 +1,4 @@
-"""`hotrow predict`: the probability of each class for each row of a file, some rows at a time."""
+"""`hotrow predict`: the probability of each class for each row of a file, some rows at a time, or its rating."""
 
 from __future__ import annotations
 
@@ -13,19 +13,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotrow.apps import backends
+from hotrow.apps.care import report_of
 from hotrow.apps.console import Output
 from hotrow.apps.frame import decoded, places_of
 from hotrow.apps.kinds import OUT, Told, made
+from hotrow.apps.reading import read_columns
 from hotrow.apps.sources import open_sources
 from hotrow.errors import CorruptError, DataError
 from hotrow.models import classifier_files
+from hotrow.models.ratings import Ratings, is_ratings
 
 if TYPE_CHECKING:
     from hotrow.models.classify import Classifier
 
 
 def predict(options: argparse.Namespace, output: Output) -> None:
-    """Write a line a row: its number, the likeliest class, and the probability of each."""
+    """Write a line a row: its number, the likeliest class and the probability of each, or its rating."""
+    if is_ratings(Path(options.model)):
+        _predict_ratings(options, output)
+        return
     model = open_classifier(options.model)
     told = columns_of(model)
     header = ["row", "prediction", *(f"p({label})" for label in model.classes)]
@@ -49,6 +55,31 @@ def predict(options: argparse.Namespace, output: Output) -> None:
         first = next(lines, None)  # a file that can't be read gets no header
         writer.writerow(header)
         writer.writerows([] if first is None else [first])
+        writer.writerows(lines)
+
+
+def _predict_ratings(options: argparse.Namespace, output: Output) -> None:
+    """The file's user and item columns are called as in training; without a report it must have just the two."""
+    model = Ratings.load(options.model)
+    names: dict[str, str] = (report_of(Path(options.model)) or {}).get("columns", {})
+    columns = read_columns(options.path, {role: names.get(role) for role in ("user", "item")})
+    if columns.report.kept < columns.report.rows:
+        raise DataError(f"{options.path} has rows without a user or an item, which no rating can be predicted for")
+    sides = (model.users, columns.user), (model.items, columns.item)
+    ids = [
+        (ids.values.cast("string") if table.kind == "string" else ids.values).take(ids.codes) for table, ids in sides
+    ]
+    found = model.predict((ids[0], ids[1]))
+    header, lines = ["row", "rating"], ([row, f"{x:.4f}"] for row, x in enumerate(found.tolist(), 1))
+    if options.out is not None:
+        count = _to_file(Path(options.out), header, lines)
+        output.say(f"{count:,} rows written to {options.out}")
+        output.result({"rows": count, "out": options.out})
+    elif options.json:
+        output.result({"rows": len(found), "ratings": found.tolist()})
+    else:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(header)
         writer.writerows(lines)
 
 

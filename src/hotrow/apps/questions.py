@@ -12,6 +12,7 @@ from hotrow.errors import DataError, IdError
 from hotrow.models import classifier_files
 
 if TYPE_CHECKING:
+    from hotrow.models.ratings import Ratings
     from hotrow.models.retrieval import Retrieval
     from hotrow.table.view import View
 
@@ -63,15 +64,16 @@ def _table_asked(options: argparse.Namespace) -> tuple[View, str]:
     return (model.items if side == "item" else model.users), text
 
 
-def open_model(path: str | Path) -> Retrieval:
+def open_model(path: str | Path) -> Retrieval | Ratings:
     """The model in a folder; DataError, saying how one is made, where there is none."""
+    from hotrow.models.ratings import Ratings, is_ratings
     from hotrow.models.retrieval import Retrieval
 
     folder = Path(path)
     _check_no_classifier(folder)
     if not (folder / "model.json").is_file():
         raise DataError(f"{folder} holds no model; `hotrow train FILE --user … --item … --out {folder}` makes one")
-    return Retrieval.load(folder)
+    return (Ratings if is_ratings(folder) else Retrieval).load(folder)
 
 
 def _check_no_classifier(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pairs from files: users, items and times as columns of numbers, and a report of what was made of what.
+"""Pairs from files: users, items, times and ratings as columns of numbers, and a report of what was made of what.
 
     CustomerID  Description              user.values  17850, 13047         item.values  LANTERN, MUG
     17850.0     LANTERN             →    user.codes   0, 1                 item.codes   0, 1
@@ -6,7 +6,7 @@
     13047.0     MUG                              CustomerID: int64, for all values of the double column are whole
 
 A row with a null in any of the columns is skipped before anything else is looked at. In memory a pair is two codes of
-four bytes, and eight bytes if there is a time; beside that, only the distinct values.
+four bytes, and eight bytes for a time and for a rating; beside that, only the distinct values.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Column:
     """What was made of a column.
 
     name  in the file
-    kind  "int64", "uint64" or "string" for ids, "int64" or "float64" for times
+    kind  "int64", "uint64" or "string" for ids, "int64" or "float64" for times, "float64" for ratings
     why   the reason, where the file alone didn't decide it; else ""
     """
 
@@ -93,11 +93,12 @@ class Report:
 
 @dataclass(frozen=True)
 class Columns:
-    """Pairs in the order of the file: row i is user.codes[i], item.codes[i] and, if asked for, time[i]."""
+    """Pairs in the order of the file: row i is user.codes[i], item.codes[i] and, if asked for, time[i], rating[i]."""
 
     user: Ids
     item: Ids
     time: np.ndarray | None
+    rating: np.ndarray | None
     report: Report
 
 
@@ -120,12 +121,12 @@ def read_columns(
 ) -> Columns:
     """Read the pairs of a file, of a folder of files, of a list of either, or of an Arrow table.
 
-    columns: the names of the "user", "item" and "time" columns. Without a time none is read; without users and items
-    the file must have just as many columns as are needed.
+    columns: the names of the "user", "item", "time" and "rating" columns. Without a time or a rating none is read;
+    without users and items the file must have just as many columns as are needed.
 
     Raises DataError, KindError or IdError for what can't be read as asked.
     """
-    wanted = {"user": columns.get("user"), "item": columns.get("item"), "time": columns.get("time")}
+    wanted = {role: columns.get(role) for role in ("user", "item", "time", "rating")}
     asked = [name for name in wanted.values() if name is not None]
     sources = open_sources(path, asked, skip_bad_lines=skip_bad_lines)
     if time_format is not None and wanted["time"] is None:
@@ -144,10 +145,12 @@ class _Reader:
         roles = [role for role in wanted if role in self._places[0]]
         names = {role: sources[0].columns[self._places[0][role]] for role in roles}
         texts = all(source.text for source in sources)
-        self._columns: dict[str, _IdColumn | _TimeColumn] = {
-            role: _TimeColumn(name, time_format) if role == "time" else _IdColumn(name, texts)
-            for role, name in names.items()
-        }
+        self._columns: dict[str, _IdColumn | _TimeColumn | _RatingColumn] = {}
+        for role, name in names.items():
+            if role == "rating":
+                self._columns[role] = _RatingColumn(name)
+            else:
+                self._columns[role] = _TimeColumn(name, time_format) if role == "time" else _IdColumn(name, texts)
         self._rows = self._kept = 0
         self._nulls = dict.fromkeys(roles, 0)
 
@@ -193,7 +196,7 @@ class _Reader:
         nulls = {column.name: self._nulls[role] for role, column in self._columns.items()}
         names = tuple(source.name for source in self._sources)
         report = Report(names, self._sources[0].form, self._rows, self._kept, bad_lines, nulls, made)
-        return Columns(found["user"], found["item"], found.get("time"), report)
+        return Columns(found["user"], found["item"], found.get("time"), found.get("rating"), report)
 
 
 @dataclass(frozen=True)
@@ -257,3 +260,29 @@ class _TimeColumn:
     def finish(self, nulls: int) -> tuple[np.ndarray, Column]:
         found, why = self._times.finish()
         return found, Column(self.name, str(found.dtype), why)
+
+
+class _RatingColumn:
+    """Collects a column of ratings, finite numbers."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._parts: list[np.ndarray] = []
+
+    def add(self, column: Array, place: _Place) -> None:
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        try:
+            values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise DataError(
+                f"column {self.name!r} of {place.source} is to be ratings, and isn't all numbers: {error!s:.200}"
+            ) from error
+        wrong = np.flatnonzero(~np.isfinite(values))
+        if len(wrong):
+            row = place.row(int(wrong[0]))
+            raise DataError(f"row {row:,} of {place.source} has the rating {values[wrong[0]]} in {self.name!r}")
+        self._parts.append(values)
+
+    def finish(self, nulls: int) -> tuple[np.ndarray, Column]:
+        return np.concatenate(self._parts), Column(self.name, "float64", "")

@@ -318,3 +318,10 @@ def _check_whole(*tables: Table) -> None:
 def _check_k(k: int) -> None:
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise ArgumentError(f"k must be a whole number from 1 on; got {k!r}")
+
+
+def is_ratings(folder: Path) -> bool:
+    """Whether the model in a folder is of ratings. CorruptError for a model.json that is broken."""
+    from hotrow.models import saving
+
+    return (folder / saving.NAME).is_file() and "between" in saving.read_description(folder)["config"]
