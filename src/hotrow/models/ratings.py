@@ -51,7 +51,8 @@ class Ratings:
 
     >>> from hotrow.models import Ratings
     >>> model = Ratings(4, epochs=200).fit((["ann", "ann", "bob"], ["tea", "mug", "tea"], [5, 1, 4]))
-    >>> model.predict((["ann"], ["tea"]))[0] > model.predict((["ann"], ["mug"]))[0]
+    >>> tea, mug = model.predict((["ann", "ann"], ["tea", "mug"])).tolist()
+    >>> tea > mug
     True
     """
 
