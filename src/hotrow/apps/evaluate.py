@@ -19,8 +19,8 @@ def evaluate(options: argparse.Namespace, output: Output) -> None:
     model = open_model(options.model)
     if isinstance(model, Ratings):
         raise DataError(
-            f"{options.model} is a model of ratings; its errors are in its report (hotrow inspect {options.model}), and in "
-            "Python Ratings.load(path).evaluate((users, items, ratings)) measures others"
+            f"{options.model} is a model of ratings; its errors are in its report (hotrow inspect {options.model}); "
+            "in Python, Ratings.load(path).evaluate((users, items, ratings)) measures others"
         )
     with output.bar("reading", lambda facts: f"{facts.get('rows', 0):,} rows") as progress:
         columns = read_columns(
