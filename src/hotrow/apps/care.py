@@ -12,7 +12,7 @@ from typing import Any
 from hotrow.apps.console import Output, printable
 from hotrow.apps.measured import show_metrics
 from hotrow.errors import DataError, HotrowError
-from hotrow.models import classifier_files
+from hotrow.models import classifier_files, next_files
 from hotrow.store.sealed import LIMIT, read_whole
 
 REPORT = "report.json"
@@ -52,7 +52,9 @@ def verify(options: argparse.Namespace, output: Output) -> int:
     with output.bar("reading", lambda facts: str(facts.get("file", ""))) as progress:
         for path in tables.values():
             problems += snapshot.verify(path, progress=progress)
-    if "items" in tables:
+    if next_files.is_next_item(Path(options.model)):
+        problems += next_files.verify(Path(options.model))
+    elif "items" in tables:
         problems += saving.verify(Path(options.model))
     return _say_problems(output, list(tables), problems)
 
@@ -103,6 +105,8 @@ def tables_of(folder: Path) -> dict[str, Path]:
     from hotrow.models import saving
     from hotrow.store import snapshot
 
+    if next_files.is_next_item(folder):
+        return {"items": saving.table_folder(folder, "items")}
     if (folder / saving.NAME).is_file():
         return {side: saving.table_folder(folder, side) for side in ("users", "items")}
     if folder.is_dir() and snapshot.generations(folder):

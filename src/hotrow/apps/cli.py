@@ -74,6 +74,9 @@ def _add_train(commands: Any, common: argparse.ArgumentParser) -> None:
     _add_pairs(train)
     train.add_argument("--rating", metavar="COLUMN", help="learn how much users like items: a column of numbers")
     settings.add(train)
+    train.add_argument(
+        "--next", action="store_true", help="learn which item comes next, from each user's items by time"
+    )
     _add_classifier(train)
     train.set_defaults(run=_train_what(train))
 
@@ -133,12 +136,20 @@ def _train_what(parser: argparse.ArgumentParser):
 
             if options.rating is not None:
                 parser.error("--rating is for ratings, --label and --negatives for a classifier: leave one of them out")
-            wrong = classify.check_usage(options)
+            wrong = "--next is no classifier: leave it out, or --label and --negatives" if options.next else None
+            wrong = wrong or classify.check_usage(options)
             if wrong:
                 parser.error(wrong)
             return classify.train(options, output)
         if forced:
             parser.error(f"--{forced[0]} is for a classifier: hotrow train FILE --label COLUMN --{forced[0]} …")
+        if options.next:
+            from hotrow.apps import next_item
+
+            wrong = next_item.check_usage(options)
+            if wrong:
+                parser.error(wrong)
+            return next_item.train(options, output)
         _check_pairs(parser, options)
         if options.rating is not None:
             from hotrow.apps import rated
@@ -211,9 +222,12 @@ def _add_questions(commands: Any, common: argparse.ArgumentParser) -> None:
     similar.add_argument("--side", default="item", choices=["item", "user"], help="what ID is (default: item)")
     similar.set_defaults(run=_lazily("hotrow.apps.questions", "similar"))
     recommend = commands.add_parser(
-        "recommend", parents=[common, several], help="items for a user, known ones left out"
+        "recommend", parents=[common, several], help="items for a user, or after some items; known ones left out"
     )
-    recommend.add_argument("id", metavar="USER")
+    recommend.add_argument("id", metavar="USER", nargs="?", help="of a model of users and items")
+    recommend.add_argument(
+        "--after", metavar="ITEM", action="append", help="of a model made with --next: once for each item, oldest first"
+    )
     recommend.set_defaults(run=_lazily("hotrow.apps.questions", "recommend"))
     lookup = commands.add_parser("lookup", parents=[common], help="the trained vector of an item or a user")
     lookup.add_argument("model", metavar="MODEL", help="the folder that `hotrow train` wrote, or that of a saved table")

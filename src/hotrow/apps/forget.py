@@ -12,7 +12,7 @@ from hotrow.apps.care import tables_of
 from hotrow.apps.console import Output, printable
 from hotrow.apps.questions import as_id, open_model
 from hotrow.errors import DataError
-from hotrow.models import classifier_files, saving
+from hotrow.models import classifier_files, next_files, saving
 from hotrow.store import compact as compact_table
 from hotrow.store import generations as folders
 from hotrow.store import load, view
@@ -37,6 +37,11 @@ def forget(options: argparse.Namespace, output: Output) -> None:
     folder = Path(options.model)
     if classifier_files.is_classifier(folder):
         removed = _forget_in_classifier(folder, options)
+    elif next_files.is_next_item(folder):
+        raise DataError(
+            f"{folder} holds a next-item model, which keeps no users, and whose items `hotrow forget` can't take out: "
+            f"train one without them"
+        )
     elif (folder / "model.json").is_file():
         removed = _forget_in_model(folder, options)
     else:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from hotrow.apps.console import Output, printable
 from hotrow.errors import DataError, IdError
-from hotrow.models import classifier_files
+from hotrow.models import classifier_files, next_files
 
 if TYPE_CHECKING:
+    from hotrow.models.next_item import NextItem
     from hotrow.models.ratings import Ratings
     from hotrow.models.retrieval import Retrieval
     from hotrow.table.view import View
@@ -21,6 +22,9 @@ _INTEGER = re.compile(r"-?[0-9]+")
 
 def similar(options: argparse.Namespace, output: Output) -> None:
     """The nearest by cosine of an item, or of a user."""
+    if next_files.is_next_item(Path(options.model)):
+        _similar_next(options, output)
+        return
     model = open_model(options.model)
     id = as_id(options.id, model.users if options.side == "user" else model.items)
     ids, scores = model.similar([id], k=options.k, side=options.side)
@@ -28,11 +32,38 @@ def similar(options: argparse.Namespace, output: Output) -> None:
 
 
 def recommend(options: argparse.Namespace, output: Output) -> None:
-    """The best items for a user that it doesn't have yet."""
+    """The best items for a user that it doesn't have yet, or after some items."""
+    if options.after is not None:
+        _recommend_after(options, output)
+        return
+    if next_files.is_next_item(Path(options.model)) or options.id is None:
+        raise DataError(
+            f"give a USER for a model of users and items: `hotrow recommend {options.model} USER`; items for one made "
+            f"with --next: `hotrow recommend {options.model} --after ITEM --after ITEM`"
+        )
     model = open_model(options.model)
     user = as_id(options.id, model.users)
     ids, scores = model.recommend([user], k=options.k)
     _show(output, {"user": user}, "recommended", "score", ids[0], scores[0])
+
+
+def _recommend_after(options: argparse.Namespace, output: Output) -> None:
+    if options.id is not None:
+        raise DataError(f"give a USER or --after, not both; got {options.id!r} and --after")
+    model = open_next(options.model)
+    history = [as_id(text, model.items) for text in options.after]
+    model.items.lookup(history, unknown="error")  # a typing error would silently count for nothing
+    ids, scores = model.recommend([history], k=options.k)
+    _show(output, {"after": history}, "recommended", "score", ids[0], scores[0])
+
+
+def _similar_next(options: argparse.Namespace, output: Output) -> None:
+    if options.side == "user":
+        raise DataError(f"{options.model} holds a next-item model, which has no users: leave out --side")
+    model = open_next(options.model)
+    id = as_id(options.id, model.items)
+    ids, scores = model.similar([id], k=options.k)
+    _show(output, {"id": id, "side": "item"}, "similar", "cosine", ids[0], scores[0])
 
 
 def lookup(options: argparse.Namespace, output: Output) -> None:
@@ -71,9 +102,27 @@ def open_model(path: str | Path) -> Retrieval | Ratings:
 
     folder = Path(path)
     _check_no_classifier(folder)
+    if next_files.is_next_item(folder):
+        raise DataError(
+            f"{folder} holds a next-item model, which has no users: `hotrow recommend {folder} --after ITEM`, `hotrow "
+            f"similar {folder} ITEM` and `hotrow lookup {folder}/items --id ITEM` ask it"
+        )
     if not (folder / "model.json").is_file():
         raise DataError(f"{folder} holds no model; `hotrow train FILE --user … --item … --out {folder}` makes one")
     return (Ratings if is_ratings(folder) else Retrieval).load(folder)
+
+
+def open_next(path: str | Path) -> NextItem:
+    """The next-item model in a folder; DataError, saying how one is made, where there is none."""
+    from hotrow.models.next_item import NextItem
+
+    folder = Path(path)
+    if not next_files.is_next_item(folder):
+        raise DataError(
+            f"{folder} holds no next-item model; `hotrow train FILE --user … --item … --time … --next --out {folder}` "
+            f"makes one"
+        )
+    return NextItem.load(folder)
 
 
 def _check_no_classifier(folder: Path) -> None:
