@@ -25,7 +25,8 @@ def check_usage(options: argparse.Namespace) -> str | None:
         return "--next is about order: hotrow train FILE --user COLUMN --item COLUMN --time COLUMN --next"
     others = sorted({"loss", "margin", "weight"} & set(settings.chosen(options)))
     if others:
-        return f"{', '.join(settings.words(dict.fromkeys(others, '…')))}: of user and item vectors; --next has its own loss"
+        flags = ", ".join(settings.words(dict.fromkeys(others, "…"))[::2])
+        return f"{flags}: of user and item vectors; --next has its own loss"
     return None
 
 
