@@ -24,6 +24,8 @@ def check_usage(options: argparse.Namespace) -> str | None:
     if options.path is None or options.time is None:
         return "--next is about order: hotrow train FILE --user COLUMN --item COLUMN --time COLUMN --next"
     others = sorted({"loss", "margin", "weight"} & set(settings.chosen(options)))
+    if options.rating is not None:
+        return "--next is about order and --rating about ratings: leave one of them out"
     if others:
         flags = ", ".join(settings.words(dict.fromkeys(others, "…"))[::2])
         return f"{flags}: of user and item vectors; --next has its own loss"
