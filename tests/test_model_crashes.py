@@ -32,11 +32,13 @@ class Recommender:
     @staticmethod
     def made(seed: int):
         n = 2 + seed
-        return Retrieval(4, epochs=1, seed=seed).fit((USERS[:n], ITEMS[:n]))
+        features = {"color": (ITEMS[: n + 1], ["red", "blue", "red", "red", "blue"][: n + 1])} if seed % 2 else None
+        return Retrieval(4, epochs=1, seed=seed).fit((USERS[:n], ITEMS[:n]), item_features=features)
 
     @staticmethod
     def content(model: Retrieval):
-        return held(model.users), held(model.items), model.pairs_in_order().tolist()
+        features = [(name, held(each.table), each.pairs.tolist()) for name, each in model.parts["item"].items()]
+        return held(model.users), held(model.items), model.pairs_in_order().tolist(), features
 
     @staticmethod
     def save(model: Retrieval, path: Path):
@@ -46,7 +48,10 @@ class Recommender:
     def look(path: Path):
         if not (path / "model.json").exists():
             return None
-        problems = [*snapshot.verify(path / "users"), *snapshot.verify(path / "items"), *saving.verify(path)]
+        problems = [
+            *saving.verify(path),
+            *(p for table in saving.tables(path).values() for p in snapshot.verify(table)),
+        ]
         if problems:
             raise OSError(problems[0])
         return Recommender.content(Retrieval.load(path))

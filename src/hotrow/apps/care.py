@@ -26,11 +26,13 @@ def inspect(options: argparse.Namespace, output: Output) -> None:
         return
     facts = {name: _table_facts(path) for name, path in tables_of(folder).items()}
     report = report_of(folder)
-    output.result({"tables": facts, "report": report})
+    names = _feature_names(folder) if "items" in facts else {}
+    output.result({"tables": facts, "features": names, "report": report})
     if output.as_json:
         return
     columns = ["table", "rows", "dim", "ids", "optimizer", "steps", "bytes on disk", "generations"]
-    rows = [[name, *_shown(table)] for name, table in facts.items()]
+    shown = {table: f"{table} ({name})" for table, name in names.items()}
+    rows = [[printable(shown.get(name, name)), *_shown(table)] for name, table in facts.items()]
     output.table("", columns, rows)
     if report:
         output.say()
@@ -38,6 +40,13 @@ def inspect(options: argparse.Namespace, output: Output) -> None:
             data, seconds = printable(report["data"]), report["seconds"]
             output.say(f"trained on {data} in {seconds:.1f} s, measured on held-out pairs:")
             (show_ratings if "baseline" in report else show_metrics)(output, report)
+
+
+def _feature_names(folder: Path) -> dict[str, str]:
+    """The tables of features by their folders, and the name that was given to each."""
+    from hotrow.models import saving
+
+    return saving.names_of(folder)
 
 
 def verify(options: argparse.Namespace, output: Output) -> int:
@@ -108,7 +117,7 @@ def tables_of(folder: Path) -> dict[str, Path]:
     if next_files.is_next_item(folder):
         return {"items": saving.table_folder(folder, "items")}
     if (folder / saving.NAME).is_file():
-        return {side: saving.table_folder(folder, side) for side in ("users", "items")}
+        return saving.tables(folder)
     if folder.is_dir() and snapshot.generations(folder):
         return {"table": folder}
     raise DataError(

@@ -64,6 +64,7 @@ def check_usage(options: argparse.Namespace) -> str | None:
         return "a classifier needs a file: hotrow train FILE --label COLUMN"
     vectors = [one.flag for one in SETTINGS if not one.classifier and getattr(options, one.attribute) is not None]
     vectors += ["--hold-out"] * (options.hold_out is not None)
+    vectors += [f"--{side}-features" for side in ("user", "item") if getattr(options, f"{side}_features") is not None]
     if vectors:
         return f"{vectors[0]} is of user and item vectors; a classifier has its own: leave it out"
     if options.time_format is not None and options.time is None:

@@ -73,6 +73,13 @@ def _add_train(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     _add_pairs(train)
     train.add_argument("--rating", metavar="COLUMN", help="learn how much users like items: a column of numbers")
+    for side in ("user", "item"):
+        train.add_argument(
+            f"--{side}-features",
+            metavar="FILE",
+            help=f"a table of {side}s: the column named as --{side}, or the first, has the ids, and the others are "
+            "features; one in no pair is then placed by its features",
+        )
     settings.add(train)
     train.add_argument(
         "--next", action="store_true", help="learn which item comes next, from each user's items by time"
@@ -108,7 +115,7 @@ def _check_pairs(parser: argparse.ArgumentParser, options: argparse.Namespace) -
 
 
 def _add_classifier(train: argparse.ArgumentParser) -> None:
-    group = train.add_argument_group("a classifier (needs Keras)")
+    group = train.add_argument_group("a classifier (needs Keras); --bag, --discrete and --ignore are for features, too")
     group.add_argument("--label", metavar="COLUMN", help="the column to be predicted by the others")
     group.add_argument(
         "--negatives",
@@ -141,14 +148,18 @@ def _train_what(parser: argparse.ArgumentParser):
             if wrong:
                 parser.error(wrong)
             return classify.train(options, output)
-        if forced:
-            parser.error(f"--{forced[0]} is for a classifier: hotrow train FILE --label COLUMN --{forced[0]} …")
+        if options.user_features is None and options.item_features is None:
+            wrong = forced
+        else:
+            wrong = [name for name in forced if name == "numeric"]
+        if wrong:
+            parser.error(f"--{wrong[0]} is for a classifier: hotrow train FILE --label COLUMN --{wrong[0]} …")
         if options.next:
             from hotrow.apps import next_item
 
-            wrong = next_item.check_usage(options)
-            if wrong:
-                parser.error(wrong)
+            message = next_item.check_usage(options)
+            if message:
+                parser.error(message)
             return next_item.train(options, output)
         _check_pairs(parser, options)
         if options.rating is not None:

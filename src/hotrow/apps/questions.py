@@ -68,9 +68,21 @@ def _similar_next(options: argparse.Namespace, output: Output) -> None:
 
 def lookup(options: argparse.Namespace, output: Output) -> None:
     """The vector of one id; an id without a row is an error, not its first value."""
-    table, text = _table_asked(options)
-    id = as_id(text, table)
-    vector = [float(x) for x in table.lookup(id, unknown="error")]
+    side, text = ("item", options.item) if options.item is not None else ("user", options.user)
+    if text is not None and options.column is None:
+        from hotrow.models.retrieval import Retrieval
+
+        model = open_model(options.model)
+        table = model.items if side == "item" else model.users
+        id = as_id(text, table)
+        of_one = (
+            model.vectors([id], side=side)[0] if isinstance(model, Retrieval) else table.lookup(id, unknown="error")
+        )
+    else:
+        table, text = _table_asked(options)
+        id = as_id(text, table)
+        of_one = table.lookup(id, unknown="error")
+    vector: list[float] = of_one.tolist()
     output.result({"id": id, "vector": vector})
     if not output.as_json:
         for start in range(0, len(vector), 8):
@@ -85,14 +97,10 @@ def _table_asked(options: argparse.Namespace) -> tuple[View, str]:
         if options.id is None:
             raise DataError(f"--column {options.column} is of a classifier: give --id ID with it")
         return open_classifier(path).table(options.column), options.id
-    if options.id is not None:
-        from hotrow.store import view
+    from hotrow.store import view
 
-        _check_no_classifier(path)
-        return view(path), options.id
-    side, text = ("item", options.item) if options.item is not None else ("user", options.user)
-    model = open_model(path)
-    return (model.items if side == "item" else model.users), text
+    _check_no_classifier(path)
+    return view(path), options.id
 
 
 def open_model(path: str | Path) -> Retrieval | Ratings:

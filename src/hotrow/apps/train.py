@@ -14,7 +14,9 @@ from hotrow.apps.care import REPORT
 from hotrow.apps.console import Output, printable
 from hotrow.apps.measured import show_metrics
 from hotrow.apps.pairs import Dataset, load_pairs
+from hotrow.apps.traits import Traits, check_asked, load_traits
 from hotrow.errors import DataError
+from hotrow.models import saving
 from hotrow.models.retrieval import Retrieval
 
 
@@ -22,7 +24,8 @@ def train(options: argparse.Namespace, output: Output) -> int:
     """Read, split, train, measure, save. Ctrl-C during training saves the model so far, and exits with 130."""
     folder = check_out(Path(options.out))
     data = read(options, output)
-    return finish(Retrieval(**settings.chosen(options), seed=options.seed), data, folder, output)
+    features = _features(options, data, output)
+    return finish(Retrieval(**settings.chosen(options), seed=options.seed), data, folder, output, features=features)
 
 
 def check_out(folder: Path) -> Path:
@@ -35,9 +38,8 @@ def check_out(folder: Path) -> Path:
 
 
 def _is_ours(folder: Path) -> bool:
-    files = ("model.json", REPORT, endings.TRIALS)
-    ours = {"users", "items", "lock", *(name + end for name in files for end in ("", ".tmp"))}
-    return all(path.name in ours or path.name.startswith("pairs-") for path in folder.iterdir())
+    ours = {"lock", *(name + end for name in (REPORT, endings.TRIALS) for end in ("", ".tmp"))}
+    return all(path.name in ours or saving.is_ours(path.name) for path in folder.iterdir())
 
 
 def read(options: argparse.Namespace, output: Output) -> Dataset:
@@ -56,10 +58,17 @@ def read(options: argparse.Namespace, output: Output) -> Dataset:
     return data
 
 
-def finish(model: Retrieval, data: Dataset, folder: Path, output: Output, trials: dict[str, Any] | None = None) -> int:
+def finish(
+    model: Retrieval,
+    data: Dataset,
+    folder: Path,
+    output: Output,
+    trials: dict[str, Any] | None = None,
+    features: dict[str, Any] | None = None,
+) -> int:
     """Train a new model, measure it on the held-out pairs, save it with a report, and with trials that led to it."""
     started = time.perf_counter()
-    interrupted = _fit(model, data, output)
+    interrupted = _fit(model, data, features or {}, output)
     seconds = time.perf_counter() - started
     if interrupted:
         return endings.stopped(model, folder, seconds, output, trials)
@@ -73,13 +82,31 @@ def finish(model: Retrieval, data: Dataset, folder: Path, output: Output, trials
     return endings.done(report, folder, seconds, output, show_metrics)
 
 
-def _fit(model: Retrieval, data: Dataset, output: Output) -> bool:
+def _features(options: argparse.Namespace, data: Dataset, output: Output) -> dict[str, Any]:
+    """What `fit` is given as features, by the names of its arguments."""
+    read: dict[str, Traits] = {}
+    for side, path, ids in (
+        ("user", options.user_features, data.users),
+        ("item", options.item_features, data.items),
+    ):
+        if path is not None:
+            read[side] = load_traits(path, side, getattr(options, side), ids, options)
+    if read:
+        check_asked(options, list(read.values()))
+        for traits in read.values():
+            for sentence in traits.sentences:
+                output.say(printable(sentence))
+        output.say()
+    return {f"{side}_features": traits.features for side, traits in read.items()}
+
+
+def _fit(model: Retrieval, data: Dataset, features: dict[str, Any], output: Output) -> bool:
     """Train; whether Ctrl-C ended it."""
     split = data.split
     pairs = data.users.take(split.train_user), data.items.take(split.train_item)
     try:
         with output.bar("training", _fit_facts) as progress:
-            model.fit(pairs, progress=progress)
+            model.fit(pairs, progress=progress, **features)
     except KeyboardInterrupt:
         if not len(model.items):
             raise

@@ -9,27 +9,27 @@ import numpy as np
 from hotrow.errors import ArgumentError
 
 
-def columns(pairs: Any) -> tuple[Any, Any]:
-    """The users and the items of what was given as pairs."""
-    names = getattr(pairs, "column_names", None)  # of an Arrow table
-    names = getattr(pairs, "columns", None) if names is None else names
-    if names is not None and not isinstance(pairs, tuple | list):
-        if len(names) != 2:
-            raise ArgumentError(f"pairs are two columns, users and items; got {list(names)!r}. Try fit((users, items))")
-        return pairs[names[0]], pairs[names[1]]
+def columns(
+    pairs: Any, what: str = "pairs are", names: str = "users and items", call: str = "fit((users, items))"
+) -> tuple[Any, Any]:
+    """The two columns of what was given as pairs, or, in the words of the caller, as something else of the kind."""
+    found = getattr(pairs, "column_names", None)  # of an Arrow table
+    found = getattr(pairs, "columns", None) if found is None else found
+    if found is not None and not isinstance(pairs, tuple | list):
+        if len(found) != 2:
+            raise ArgumentError(f"{what} two columns, {names}; got {list(found)!r}. Try {call}")
+        return pairs[found[0]], pairs[found[1]]
     if isinstance(pairs, np.ndarray) and pairs.ndim == 2 and pairs.shape[1] == 2:
         return pairs[:, 0], pairs[:, 1]
     if not isinstance(pairs, tuple | list) or len(pairs) != 2:
-        raise ArgumentError(
-            "pairs are (user ids, item ids), or a table or array of two columns. Try fit((users, items))"
-        )
+        raise ArgumentError(f"{what} {names}, or a table or array of two columns. Try {call}")
     return pairs[0], pairs[1]
 
 
-def check_lengths(users: int, items: int) -> None:
-    """ArgumentError unless there is an item for each user."""
+def check_lengths(users: int, items: int, what: str = "pairs are", first: str = "users", second: str = "items") -> None:
+    """ArgumentError unless there is an item for each user, or whatever else the caller calls them."""
     if users != items:
-        raise ArgumentError(f"pairs are as many users as items; got {users:,} users and {items:,} items")
+        raise ArgumentError(f"{what} as many {first} as {second}; got {users:,} {first} and {items:,} {second}")
 
 
 def join(users: np.ndarray, items: np.ndarray) -> np.ndarray:

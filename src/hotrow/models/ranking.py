@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from hotrow.errors import ArgumentError
 from hotrow.kernels import ranking, readonly, threads
 
 _SCORES = 1 << 21  # that a thread holds at a time: 8 MB, used again
@@ -64,6 +65,18 @@ def rank(
     with blas_on_one_thread:
         threads.run(of_several, threads.even(-(-n // rows), 1))
     return best, values
+
+
+def named(ids: Any, best: np.ndarray, values: np.ndarray) -> tuple[list[list[Any]], list[list[float]]]:
+    """What `rank` returns with ids, by row, in place of rows; places that nothing fills are left out."""
+    names = [ids.take(row[row >= 0]).tolist() for row in best]
+    return names, [v[row >= 0].tolist() for row, v in zip(best, values, strict=True)]
+
+
+def check_k(k: int) -> None:
+    """ArgumentError unless k is the length of a list."""
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise ArgumentError(f"k must be a whole number from 1 on; got {k!r}")
 
 
 class _OneThread:

@@ -79,6 +79,7 @@ class Ratings:
         self.center = None if center is None else float(center)
         if self.center is not None and not math.isfinite(self.center):
             raise ArgumentError(f"center must be a finite number; got {center!r}")
+        self.parts: dict[str, dict[str, Any]] = {"user": {}, "item": {}}  # no features, which saving asks for
         self.users, self.items = (
             Table(dim + 1, optimizer=SGD(learning_rate), initializer=Normal(0.05), seed=seed + side) for side in (0, 1)
         )

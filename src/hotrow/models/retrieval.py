@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotrow.errors import ArgumentError, UnknownIdError
+from hotrow.errors import ArgumentError
 from hotrow.models import evaluation, stopping
 from hotrow.models.ctrl_c import CtrlC
 from hotrow.models.evaluation import NOTHING, HeldOut
+from hotrow.models.features import Feature, Given, check
 from hotrow.models.folding import Folder, distinct, flat
 from hotrow.models.losses import Loss, make_loss, normalize
 from hotrow.models.pairs import check_lengths, columns, join, split
-from hotrow.models.ranking import Known, blas_on_one_thread, rank
+from hotrow.models.ranking import Known, blas_on_one_thread, check_k, named, rank
 from hotrow.models.starting import start
-from hotrow.models.training import Pairs, Plan, Progress, Side, Trainer
+from hotrow.models.towers import Side, all_vectors, vectors
+from hotrow.models.training import Pairs, Plan, Progress, Trainer
+from hotrow.models.unknown import check_whole, find_known, found_or_ids
 from hotrow.table.initializers import Uniform
 from hotrow.table.optimizers import Adam
 from hotrow.table.table import Receipt, Table
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from hotrow.table.batch import Batch
-
-_ALIKE = 20_000  # ids that are compared with a mistyped one
 
 
 class Retrieval:
@@ -42,9 +42,11 @@ class Retrieval:
     learning_rate  Adam's, falling to 0 along a cosine during each fit
     l2             shrinks the rows that a step touches: l2 · w is added to their gradients
     seed           of first values, order and draws
+    features_alone share of a step's users and items, of those with features, that are placed by their features alone
     settings       of the loss, such as temperature=0.1
 
-    `users` and `items` are Tables: ids of any kind, and a new id in a later `fit` just gets its row. The item table has
+    `users` and `items` are Tables: ids of any kind, and a new id in a later `fit` just gets its row. What `fit` is told
+    of them by features has tables of its own, `features`; `vectors` has all of it together. The item table has
     a column more: the bias, which starts at half the log of how often the item comes. Vectors start where the pairs
     put them (see `hotrow.models.spectral`), those that are new in a later fit amid what they come with. Results are the
     same to the bit for any number of threads, on one CPU model with one NumPy.
@@ -67,30 +69,30 @@ class Retrieval:
         learning_rate: float = 0.01,
         l2: float = 1e-4,
         seed: int = 0,
+        features_alone: float = 0.1,
         **settings: Any,
     ) -> None:
-        counts = {
-            "batch_size": batch_size,
-            "negatives": negatives,
-            "hard": hard,
-            "epochs": 1 if epochs is None else epochs,
-        }
-        for name, value in counts.items():
+        counts = {"batch_size": batch_size, "negatives": negatives, "hard": hard}
+        for name, value in (counts if epochs is None else counts | {"epochs": epochs}).items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ArgumentError(f"{name} must be a whole number from 1 on; got {value!r}")
         if not 0 <= l2 < 1:
             raise ArgumentError(f"l2 must be from 0 to 1; got {l2!r}. Try 1e-4")
+        if not 0 <= features_alone < 1:
+            raise ArgumentError(f"features_alone is a share, from 0 to below 1; got {features_alone!r}. Try 0.1")
         self._loss = make_loss(loss, **settings)
         self.config: dict[str, Any] = {
             "dim": dim, "loss": loss, "epochs": epochs, "batch_size": batch_size, "negatives": negatives,
-            "hard": hard, "learning_rate": learning_rate, "l2": l2, "seed": seed, **settings,
+            "hard": hard, "learning_rate": learning_rate, "l2": l2, "seed": seed, "features_alone": features_alone,
+            **settings,
         }  # fmt: skip
         self.dim, self.epochs, self.batch_size, self.negatives = dim, epochs, batch_size, negatives
-        self.hard = hard
+        self.hard, self.features_alone = hard, features_alone
         self.learning_rate, self.l2, self.seed = learning_rate, l2, seed
         self.users = Table(dim, optimizer=Adam(learning_rate), initializer=Uniform(0.05), seed=seed)
         self.items = Table(dim + 1, optimizer=Adam(learning_rate), initializer=Uniform(0.05), seed=seed + 1)
         self.validated: list[float] = []
+        self.parts: dict[str, dict[str, Feature]] = {"user": {}, "item": {}}  # `features`, with who has which value
         self.remember(np.zeros(0, np.uint64))
 
     # --- train ---------------------------------------------------------------------------------------------------
@@ -99,6 +101,8 @@ class Retrieval:
         self,
         pairs: Any,
         *,
+        user_features: Any = None,
+        item_features: Any = None,
         epochs: int | None = None,
         validation: Any = None,
         patience: int = 3,
@@ -106,6 +110,10 @@ class Retrieval:
     ) -> Retrieval:
         """Train on pairs: (user ids, item ids), or anything with two columns. Again with others: training goes on.
 
+        item_features  {"tag": (item ids, tags), …}, or a table of two columns in place of a tuple: a row for each tag
+                    that an item has. Its vector is then its own row and, for each feature, the mean of its values'; an
+                    item in no pair is placed by its features alone. They add up over fits, and `pairs` may be ([], [])
+        user_features  likewise
         validation  pairs that are no part of `pairs`: NDCG@20 on them is measured after each epoch, see `validated`.
                     The model is that of the best epoch; after `patience` epochs without a better one training stops
         progress    callable(steps done, steps in all, {"loss", "pairs_per_second", "epoch"}), with `validation` also
@@ -116,6 +124,10 @@ class Retrieval:
         ArgumentError, with nothing changed.
         """
         users, items = self._check(pairs)
+        given = (
+            check(user_features, "user", self.users, users, self.parts["user"]),
+            check(item_features, "item", self.items, items, self.parts["item"]),
+        )
         if validation is not None:
             self._check(validation)
             if not stopping.measurable((self.users, self.items), columns(pairs), columns(validation)):
@@ -125,7 +137,7 @@ class Retrieval:
                 raise ArgumentError(f"{name} must be a whole number from 1 on; got {value!r}")
         self.validated = []
         with blas_on_one_thread, CtrlC() as ctrl_c:
-            trainer = self._begin(users, items, epochs)
+            trainer = self._begin(found_or_ids(pairs, users, items), given, epochs)
             if trainer is not None:
                 best = None if validation is None else self._best(validation, patience)
                 try:
@@ -137,42 +149,42 @@ class Retrieval:
 
     def _best(self, validation: Any, patience: int) -> stopping.Best:
         """Keeps the best tables, by NDCG@20 on these pairs."""
-        best = stopping.Best((self.users, self.items), lambda: self.evaluate(validation, ks=(20,))["ndcg@20"], patience)
+        tables = self.users, self.items, *(f.table for side in ("user", "item") for f in self._parts(side))
+        best = stopping.Best(tables, lambda: self.evaluate(validation, ks=(20,))["ndcg@20"], patience)
         self.validated = best.measured
         return best
 
-    def _check(self, pairs: Any) -> tuple[Any, Any]:
+    def _check(self, pairs: Any) -> tuple[Batch, Batch]:
         """What would be refused is refused now, before a row is made."""
         self.known()
         user_ids, item_ids = columns(pairs)
         users, items = self.users.find(user_ids), self.items.find(item_ids)
         check_lengths(len(users), len(items))
-        return _unless_found(user_ids, users), _unless_found(item_ids, items)
+        return users, items
 
-    def _begin(self, user_ids: Any, item_ids: Any, epochs: int | None) -> Trainer | None:
-        """Rows for new ids, where they start, and the pairs remembered."""
-        user_batch, item_batch = self.users.find(user_ids, grow=True), self.items.find(item_ids, grow=True)
+    def _begin(
+        self, ids: tuple[Any, Any], given: tuple[list[Given], list[Given]], epochs: int | None
+    ) -> Trainer | None:
+        """Rows for new ids, where they start, and the pairs and features remembered."""
+        user_batch, item_batch = self.users.find(ids[0], grow=True), self.items.find(ids[1], grow=True)
         codes = np.unique(join(user_batch.rows, item_batch.rows))
-        if not len(codes):
-            return None
         pairs, known = Pairs(*split(codes)), self.known()
-        users, items = Side.of(self.users, user_batch), Side.of(self.items, self.items.find(self.items.ids()))
+        trained = np.flatnonzero(np.diff(known.starts)), np.unique(known.items)
+        users = Side.joined(self.users, user_batch, self.parts["user"], given[0], pairs.users, trained[0])
+        items = Side.joined(self.items, None, self.parts["item"], given[1], pairs.items, trained[1])
         random = np.random.default_rng([self.seed, self.users.steps])
-        start(users, items, pairs, known, random)
+        if len(codes):
+            start(users, items, pairs, known, random)
+        users.settle()
+        items.settle()
         self.remember(np.union1d(self._pairs, codes))
-        plan = Plan(
-            epochs or self._epochs(pairs, known),
-            self.batch_size,
-            self.negatives,
-            self.learning_rate,
-            self.l2,
-            self.hard,
-        )
-        return Trainer(self.loss, plan, users, items, pairs, known, random)
+        numbers = self.batch_size, self.negatives, self.learning_rate, self.l2, self.hard, self.features_alone
+        plan = Plan(epochs or self._epochs(pairs, known), *numbers)
+        return Trainer(self.loss, plan, users, items, pairs, known, random) if len(codes) else None
 
     def _epochs(self, pairs: Pairs, known: Known) -> int:
         """As given, or some 2.5 million steps of a pair; few in a later fit, which would forget the old for the new."""
-        return self.epochs or (5 if len(known.items) else min(30, max(5, round(2.5e6 / len(pairs)))))
+        return self.epochs or (5 if len(known.items) else min(30, max(5, round(2.5e6 / max(1, len(pairs))))))
 
     @property
     def loss(self) -> Loss:
@@ -182,11 +194,21 @@ class Retrieval:
     def known(self) -> Known:
         """All pairs of all fits, in rows. ArgumentError if ids were forgotten, whose rows may be others' by now."""
         sizes = len(self.users), len(self.items)
-        _check_whole(self.users)
-        _check_whole(self.items)
+        check_whole(self.users)
+        check_whole(self.items)
+        for feature in (*self._parts("user"), *self._parts("item")):
+            check_whole(feature.table)
         if self._known is None or self._sizes != sizes:
             self._known, self._sizes = Known.of(*split(self._pairs), sizes[0]), sizes
         return self._known
+
+    @property
+    def features(self) -> dict[str, dict[str, Table]]:
+        """The tables of features' values: {"user": {}, "item": {"tag": …}}."""
+        return {side: {name: each.table for name, each in all.items()} for side, all in self.parts.items()}
+
+    def _parts(self, side: str) -> list[Feature]:
+        return list(self.parts[side].values())
 
     # --- ask -----------------------------------------------------------------------------------------------------
 
@@ -198,12 +220,12 @@ class Retrieval:
         A user who has nearly all items gets fewer than k. Raises UnknownIdError for a user that no fit has seen: give
         `fit` its pairs first.
         """
-        _check_k(k)
-        batch = self._find(self.users, users)
+        check_k(k)
+        batch = find_known(self.users, users)
         known = self.known() if exclude_known else Known.nothing(len(self.users))
-        factors = self.loss.user_factors(self.users.lookup(batch).reshape(-1, self.dim))
+        factors = self.loss.user_factors(vectors(self.users, batch, self._parts("user")))
         best = rank(factors, self._item_factors(), batch.rows, known, min(k, len(self.items)))
-        return self._named(self.items, *best)
+        return named(self.items.ids(), *best)
 
     def fold_in(self, histories: Any) -> np.ndarray:
         """Vectors of users that no fit has seen, by their items: float32 (users, dim). The model stays as it is.
@@ -225,21 +247,19 @@ class Retrieval:
         >>> model.recommend_for([["tea"]], k=1)[0]
         [['mug']]
         """
-        _check_k(k)
+        check_k(k)
         vectors, own = self._folded(histories)
         known = own if exclude_known else Known.nothing(len(vectors))
         factors = self.loss.user_factors(vectors)
         best = rank(factors, self._item_factors(), np.arange(len(vectors)), known, min(k, len(self.items)))
-        return self._named(self.items, *best)
+        return named(self.items.ids(), *best)
 
     def _folded(self, histories: Any) -> tuple[np.ndarray, Known]:
         ids, offsets = flat(histories)
-        batch = self.items.find(ids, offsets=offsets)
-        if batch.missing().any():
-            raise UnknownIdError(_strange(self.items, batch))
+        batch = find_known(self.items, ids, offsets)
         own = distinct(batch.rows, offsets)
         counts = np.bincount(self.known().items, minlength=len(self.items))
-        folder = Folder.of(self.loss, self.items.vectors(), counts, np.random.default_rng(self.seed))
+        folder = Folder.of(self.loss, self._every("item"), counts, np.random.default_rng(self.seed))
         return folder.place(own), own
 
     def similar(self, ids: Any, k: int = 10, *, side: str = "item") -> tuple[list[list[Any]], list[list[float]]]:
@@ -247,34 +267,33 @@ class Retrieval:
 
         Raises UnknownIdError, with ids that are written alike, for one that no fit has seen.
         """
-        _check_k(k)
+        check_k(k)
+        table = self._table(side)
+        batch = find_known(table, ids)
+        itself = Known(np.arange(len(table) + 1), np.arange(len(table), dtype=np.int32))
+        unit = normalize(self._every(side)[:, : self.dim])[0]
+        best = rank(unit[batch.rows], unit, batch.rows, itself, min(k, len(table)))
+        return named(table.ids(), *best)
+
+    def vectors(self, ids: Any, *, side: str = "item") -> np.ndarray:
+        """The vectors of items, and their bias as the last column, or of users: float32 (n, dim + 1) or (n, dim).
+
+        The row of `items` or `users` and what features add to it. Raises UnknownIdError for an id that no fit has seen.
+        """
+        table = self._table(side)
+        return vectors(table, find_known(table, ids), self._parts(side))
+
+    def _table(self, side: str) -> Table:
         if side not in {"item", "user"}:
             raise ArgumentError(f"side must be 'item' or 'user'; got {side!r}")
-        table = self.items if side == "item" else self.users
-        batch = self._find(table, ids)
-        itself = Known(np.arange(len(table) + 1), np.arange(len(table), dtype=np.int32))
-        unit = normalize(table.vectors()[:, : self.dim])[0]
-        best = rank(unit[batch.rows], unit, batch.rows, itself, min(k, len(table)))
-        return self._named(table, *best)
+        return self.items if side == "item" else self.users
+
+    def _every(self, side: str) -> np.ndarray:
+        return all_vectors(self._table(side), self._parts(side))
 
     def _item_factors(self) -> np.ndarray:
-        vectors = self.items.vectors()
-        return self.loss.item_factors(vectors[:, :-1], vectors[:, -1])
-
-    @staticmethod
-    def _find(table: Table, ids: Any) -> Batch:
-        _check_whole(table)
-        batch = table.find(ids)
-        if batch.missing().any():
-            raise UnknownIdError(_strange(table, batch))
-        return batch
-
-    @staticmethod
-    def _named(table: Table, best: np.ndarray, values: np.ndarray) -> tuple[list[list[Any]], list[list[float]]]:
-        """Rows to ids; places that nothing fills are left out."""
-        ids = table.ids()
-        names = [ids.take(row[row >= 0]).tolist() for row in best]
-        return names, [v[row >= 0].tolist() for row, v in zip(best, values, strict=True)]
+        every = self._every("item")
+        return self.loss.item_factors(every[:, :-1], every[:, -1])
 
     # --- measure -------------------------------------------------------------------------------------------------
 
@@ -320,15 +339,15 @@ class Retrieval:
 
     def _ranking(self, batch: Batch, held_out: HeldOut, k: int) -> np.ndarray:
         """The k best items of each user to be measured, known ones left out: int32 (users, k)."""
-        _, vectors = Side.of(self.users, batch).look(held_out.users)
-        return rank(self.loss.user_factors(vectors), self._item_factors(), held_out.users, self.known(), k)[0]
+        _, asking = Side.of(self.users, batch, self._parts("user")).look(held_out.users)
+        return rank(self.loss.user_factors(asking), self._item_factors(), held_out.users, self.known(), k)[0]
 
     def _held_out(self, pairs: Any, ks: tuple[int, ...]) -> tuple[Batch, HeldOut]:
         """The users' batch, and the pairs to be measured; items that have no row are numbered after all."""
         if not ks:
             raise ArgumentError("ks are the lengths of the lists to be measured; got none. Try ks=(10, 20)")
         for k in ks:
-            _check_k(k)
+            check_k(k)
         users, items = (table.find(ids) for table, ids in zip((self.users, self.items), columns(pairs), strict=True))
         check_lengths(len(users), len(items))
         numbers = np.where(items.rows < 0, len(self.items) + items.inverse, items.rows)
@@ -355,10 +374,8 @@ class Retrieval:
         An id that no fit has seen is no error. The rows of the others move together, so a Batch found before treats its
         ids as unknown. `save` writes what is left; `hotrow forget … --rewrite` removes what was saved before, too.
         """
-        if side not in {"item", "user"}:
-            raise ArgumentError(f"side must be 'item' or 'user'; got {side!r}")
-        table = self.users if side == "user" else self.items
-        _check_whole(table)
+        table = self._table(side)
+        check_whole(table)
         batch = table.find(ids)
         stays = np.ones(len(table), bool)
         stays[batch.distinct[batch.distinct >= 0]] = False
@@ -368,6 +385,8 @@ class Retrieval:
         kept, number = stays[users if side == "user" else items], np.cumsum(stays) - 1
         users, items = (number[users], items) if side == "user" else (users, number[items])
         self.remember(join(users[kept], items[kept]))
+        for feature in self._parts(side):
+            feature.forget(stays)
         return receipt
 
     def pairs_in_order(self) -> np.ndarray:
@@ -379,34 +398,3 @@ class Retrieval:
         self._pairs = pairs
         self._known: Known | None = None
         self._sizes = 0, 0  # of the tables, when _known was made
-
-
-def _check_whole(table: Table) -> None:
-    """A model goes by row, as its known pairs do."""
-    if table.has_holes:
-        raise ArgumentError(
-            "ids of this model's tables were forgotten, and it goes by row: fit a new model without them"
-        )
-
-
-def _check_k(k: int) -> None:
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ArgumentError(f"k must be a whole number from 1 on; got {k!r}")
-
-
-def _strange(table: Table, batch: Batch) -> str:
-    """A message about an unknown id, with names that are written alike."""
-    u = int(np.flatnonzero(batch.missing())[0])
-    message = f"id {batch.name(u)} has no vector: it was in no pair that the model was trained on"
-    if table.kind == "string":
-        wanted = batch.name(u).rsplit(" (", 1)[0][1:-1]
-        near = (id for id in table.ids().to_pylist() if abs(len(id) - len(wanted)) <= 3 and id[:1] == wanted[:1])
-        alike = get_close_matches(wanted, [id for id, _ in zip(near, range(_ALIKE), strict=False)], 3, 0.6)
-        if alike:
-            message += f"; there are {', '.join(map(repr, alike))}"
-    return message
-
-
-def _unless_found(ids: Any, batch: Batch) -> Any:
-    """The batch, which needn't be found again, or the ids, some of which have no row yet."""
-    return ids if batch.missing().any() else batch

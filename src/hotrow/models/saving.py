@@ -7,7 +7,11 @@ model/
 │                                     "sha256": …}
 ├── pairs-000002.safetensors         uint64 (n,): user << 32 | item, both numbered as in users.ids() and items.ids()
 ├── users/generation-000002/         a table, see docs/format.md
-└── items/generation-000002/
+├── items/generation-000002/
+│                                    with features: "format": 2, and "features": {"user": [], "item": [{"name": "tag",
+│                                     "pairs": {…}}]}, the first of which has the number 1
+├── item-feature-1/generation-000002/                 the table of its values
+└── item-feature-1-000002.safetensors                 uint64 (n,): item << 32 | value, as in the pairs
 ```
 Until model.json is replaced, the model is the one before, all of it. It ends with a checksum of itself, see
 `store/sealed.py`. Nothing outside of the folder is read, written or removed: a link in the place of a table is refused.
@@ -24,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotrow.errors import CorruptError
+from hotrow.models.features import Feature
 from hotrow.store import generations
 from hotrow.store import load as load_table
 from hotrow.store.files import Part, check_part, make_folders, sync_folder, write_durably
@@ -39,9 +44,11 @@ if TYPE_CHECKING:
 
 NAME = "model.json"
 FORMAT = 1
+WITH_FEATURES = 2
 _FIELDS = {"format", "config", "generations", "pairs"}
 _SIDES = ("users", "items")
-_PAIRS = re.compile(r"pairs-[0-9]{6,18}\.safetensors")
+_PAIRS = re.compile(r"(?:pairs|(?:user|item)-feature-[1-9][0-9]{0,5})-[0-9]{6,18}\.safetensors")
+_FEATURE = re.compile(r"(?:user|item)-feature-[1-9][0-9]{0,5}")
 
 
 def save(model: Retrieval, folder: Path) -> None:
@@ -52,15 +59,27 @@ def save(model: Retrieval, folder: Path) -> None:
     make_folders(folder)
     with lock(folder):
         numbers: dict[str, int] = {}
+        features = {side: list(model.parts[side].items()) for side in ("user", "item")}
+        tables = {"users": model.users, "items": model.items}
+        tables |= {_folder_of(side, i): f.table for side, all in features.items() for i, (_, f) in enumerate(all)}
         try:
-            for side in _SIDES:
-                numbers[side] = _save_table(getattr(model, side), table_folder(folder, side))
-            described = {
+            for name, table in tables.items():
+                numbers[name] = _save_table(table, table_folder(folder, name))
+            described: dict[str, Any] = {
                 "format": FORMAT,
                 "config": model.config,
                 "generations": numbers,
-                "pairs": _save_pairs(model.pairs_in_order(), _pairs_of(folder, numbers)),
+                "pairs": _save_pairs(model.pairs_in_order(), _pairs_of(folder, "pairs", numbers)),
             }
+            if len(tables) > len(_SIDES):
+                described["format"] = WITH_FEATURES
+                described["features"] = {
+                    side: [
+                        {"name": name, "pairs": _save_pairs(f.pairs, _pairs_of(folder, _folder_of(side, i), numbers))}
+                        for i, (name, f) in enumerate(all)
+                    ]
+                    for side, all in features.items()
+                }
             sync_folder(folder)  # or a crash could leave a model.json that names pairs whose name isn't there
             write_durably(folder / NAME, sealed(described))
         except BaseException:
@@ -69,8 +88,18 @@ def save(model: Retrieval, folder: Path) -> None:
         _tidy(folder, numbers)
 
 
-def _pairs_of(folder: Path, numbers: dict[str, int]) -> Path:
-    return folder / f"pairs-{numbers['items']:06d}.safetensors"
+def _folder_of(side: str, place: int) -> str:
+    """That of the table of a side's feature, by its place: names are the user's, and may be no names of files."""
+    return f"{side}-feature-{place + 1}"
+
+
+def _pairs_of(folder: Path, name: str, numbers: dict[str, int]) -> Path:
+    return folder / f"{name}-{numbers['items']:06d}.safetensors"
+
+
+def _all_pairs_of(folder: Path, numbers: dict[str, int]) -> list[Path]:
+    """Of the known pairs, and of each feature."""
+    return [_pairs_of(folder, name, numbers) for name in ("pairs", *(n for n in numbers if n not in _SIDES))]
 
 
 def _save_pairs(pairs: np.ndarray, path: Path) -> dict[str, Any]:
@@ -92,8 +121,9 @@ def _undo(folder: Path, numbers: dict[str, int]) -> None:
             return
     generations.remove_all([generations.folder_of(folder / side, number) for side, number in numbers.items()])
     if "items" in numbers:
-        with suppress(OSError):
-            _pairs_of(folder, numbers).unlink(missing_ok=True)
+        for path in _all_pairs_of(folder, numbers):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _save_table(table: Table, path: Path) -> int:
@@ -114,8 +144,9 @@ def _tidy(folder: Path, numbers: dict[str, int]) -> None:
     for side, number in numbers.items():
         older = [old for old in generations.whole(folder / side) if old < number]
         generations.remove_all([generations.folder_of(folder / side, old) for old in older[:-1]])
+    kept = _all_pairs_of(folder, numbers)
     for old in folder.iterdir():
-        if _PAIRS.fullmatch(old.name) and old != _pairs_of(folder, numbers) and not old.is_dir():
+        if _PAIRS.fullmatch(old.name) and old not in kept and not old.is_dir():
             with suppress(OSError):
                 old.unlink()
 
@@ -123,22 +154,37 @@ def _tidy(folder: Path, numbers: dict[str, int]) -> None:
 def load(kind: type[Retrieval], folder: Path) -> Retrieval:
     """The model in `folder`. CorruptError, naming the file, for what isn't one."""
     described = read_description(folder)
-    path, part = pairs_file(folder, described)
     model = _empty(kind, folder / NAME, described["config"])
     numbers = described["generations"]
-    users, items = (load_table(table_folder(folder, side), numbers[side]) for side in _SIDES)
-    if (users.dim, items.dim) != (model.users.dim, model.items.dim):
-        raise CorruptError(
-            f"{folder / NAME}: its tables have vectors of {users.dim} and {items.dim} floats, expected "
-            f"{model.users.dim} and {model.items.dim}"
-        )
-    model.users, model.items = users, items
-    pairs = read_arrays(path, {"pairs": ("U64", (None,))}, part)["pairs"]
-    most = pairs >> np.uint64(32), pairs & np.uint64(0xFFFFFFFF)
-    if len(pairs) and (most[0].max() >= len(users) or most[1].max() >= len(items) or (pairs[1:] <= pairs[:-1]).any()):
-        raise CorruptError(f"{path}: has pairs of users or items that the tables haven't, or not in their order")
-    model.remember(pairs)
+    model.users, model.items = (_load_table(folder, side, numbers, getattr(model, side).dim) for side in _SIDES)
+    path, part = pairs_file(folder, described["pairs"])
+    model.remember(_read_pairs(path, part, model.users, model.items))
+    for side, entities in (("user", model.users), ("item", model.items)):
+        features = model.parts[side]
+        for place, told in enumerate(described.get("features", {side: []})[side]):
+            table = _load_table(folder, _folder_of(side, place), numbers, entities.dim)
+            path, part = pairs_file(folder, told["pairs"])
+            features[told["name"]] = Feature(entities, table, _read_pairs(path, part, entities, table))
     return model
+
+
+def _load_table(folder: Path, name: str, numbers: dict[str, int], dim: int) -> Table:
+    table = load_table(table_folder(folder, name), numbers[name])
+    if table.dim != dim:
+        raise CorruptError(f"{folder / NAME}: table {name} has vectors of {table.dim} floats, expected {dim}")
+    return table
+
+
+def _read_pairs(path: Path, part: Part, first: Table, second: Table) -> np.ndarray:
+    """Pairs of rows of two tables, ascending: uint64 (n,)."""
+    pairs = read_arrays(path, {"pairs": ("U64", (None,))}, part)["pairs"]
+    if len(pairs) and (
+        (pairs >> np.uint64(32)).max() >= len(first)
+        or (pairs & np.uint64(0xFFFFFFFF)).max() >= len(second)
+        or (pairs[1:] <= pairs[:-1]).any()
+    ):
+        raise CorruptError(f"{path}: has pairs of rows that the tables haven't, or not in their order")
+    return pairs
 
 
 def _empty(kind: type[Retrieval], path: Path, config: dict[str, Any]) -> Retrieval:
@@ -152,30 +198,79 @@ def _empty(kind: type[Retrieval], path: Path, config: dict[str, Any]) -> Retriev
 def verify(folder: Path) -> list[str]:
     """What is wrong with model.json and the known pairs; the tables are verified by `store.snapshot`."""
     try:
-        path, part = pairs_file(folder, read_description(folder))
+        described = read_description(folder)
+        told = [described["pairs"], *(each["pairs"] for side in _features(described) for each in side)]
+        files = [pairs_file(folder, each) for each in told]
     except CorruptError as error:
         return [str(error)]
-    return list(check_part(path, part))
+    return [problem for path, part in files for problem in check_part(path, part)]
+
+
+def tables(folder: Path) -> dict[str, Path]:
+    """Where each table of the model is: users, items, and one for each feature."""
+    try:
+        names = list(read_description(folder)["generations"])
+    except CorruptError:  # `verify` says so; what there is can still be looked at
+        names = [*_SIDES, *sorted(path.name for path in folder.iterdir() if _FEATURE.fullmatch(path.name))]
+    return {name: table_folder(folder, name) for name in names}
+
+
+def is_ours(name: str) -> bool:
+    """Whether a save may have written what has this name in a model's folder, but for the lock."""
+    return name in {*_SIDES, NAME, NAME + ".tmp"} or bool(_PAIRS.fullmatch(name) or _FEATURE.fullmatch(name))
+
+
+def names_of(folder: Path) -> dict[str, str]:
+    """What the features of the model are called, by their folders: {"item-feature-1": "tag"}."""
+    return _names_of(read_description(folder))
+
+
+def _names_of(described: dict[str, Any]) -> dict[str, str]:
+    return {
+        _folder_of(side, place): told["name"]
+        for side, all in zip(("user", "item"), _features(described), strict=True)
+        for place, told in enumerate(all)
+    }
 
 
 def read_description(folder: Path) -> dict[str, Any]:
     """model.json, its checksum and its outline checked."""
     path = folder / NAME
     described = read_sealed(path)
-    if set(described) != _FIELDS or not isinstance(described["config"], dict):
-        raise CorruptError(f"{path}: expected an object of {', '.join(sorted(_FIELDS))}")
-    if type(described["format"]) is not int or described["format"] != FORMAT:
-        raise CorruptError(f"{path}: is of format {described['format']!r:.20}, and this hotrow reads {FORMAT}")
-    numbers = object_of(described["generations"], set(_SIDES))
+    number = described.get("format")
+    if type(number) is not int or number not in (FORMAT, WITH_FEATURES):
+        raise CorruptError(f"{path}: is of format {number!r:.20}, and this hotrow reads {FORMAT} and {WITH_FEATURES}")
+    fields = _FIELDS | ({"features"} if number == WITH_FEATURES else set())
+    if set(described) != fields or not isinstance(described["config"], dict):
+        raise CorruptError(f"{path}: expected an object of {', '.join(sorted(fields))}")
+    if number == WITH_FEATURES:
+        _check_features(path, described["features"])
+    expected = {*_SIDES, *_names_of(described)}
+    numbers = object_of(described["generations"], expected)
     if numbers is None or not all(map(natural, numbers.values())):
-        raise CorruptError(f"{path}: its generations aren't numbers of {' and '.join(_SIDES)}")
+        raise CorruptError(f"{path}: its generations aren't numbers of {' and '.join(sorted(expected))}")
     return described
 
 
-def pairs_file(folder: Path, described: dict[str, Any]) -> tuple[Path, Part]:
-    """Where the known pairs are, and what they must be."""
+def _features(described: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Those of users, and those of items, as model.json tells of them."""
+    told = described.get("features", {"user": [], "item": []})
+    return told["user"], told["item"]
+
+
+def _check_features(path: Path, told: Any) -> None:
+    sides = object_of(told, {"user", "item"})
+    for all in (None,) if sides is None else sides.values():
+        each = [object_of(one, {"name", "pairs"}) for one in all] if isinstance(all, list) else [None]
+        names = [one["name"] for one in each if one is not None and isinstance(one["name"], str) and one["name"]]
+        if len(set(names)) < len(each):
+            raise CorruptError(f"{path}: its features aren't lists of names and pairs, one for users, one for items")
+
+
+def pairs_file(folder: Path, told: Any) -> tuple[Path, Part]:
+    """Where pairs are that model.json tells of, and what they must be."""
     try:
-        _, part = part_from_json(described["pairs"], lambda name: "pairs" if _PAIRS.fullmatch(name) else None)
+        _, part = part_from_json(told, lambda name: "pairs" if _PAIRS.fullmatch(name) else None)
     except MalformedError as error:
         raise CorruptError(f"{folder / NAME}: {error}") from error
     return folder / part.name, part

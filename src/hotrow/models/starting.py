@@ -7,7 +7,8 @@ import numpy as np
 from hotrow.models.losses import normalize
 from hotrow.models.ranking import Known
 from hotrow.models.spectral import spectral
-from hotrow.models.training import Pairs, Side
+from hotrow.models.towers import Side
+from hotrow.models.training import Pairs
 
 _TOGETHER = 1 << 16  # pairs whose vectors are added up at a time
 _FIRST_VALUE = 0.02  # what stays of the first value: a direction for those that no singular vector reaches
@@ -24,11 +25,13 @@ def start(users: Side, items: Side, pairs: Pairs, known: Known, random: np.rando
     _start_biases(items, new_items, pairs)
     if not len(known.items):
         sizes = len(users.table), len(items.table), users.table.dim
-        for side, vectors in zip((users, items), spectral(pairs, *sizes, random), strict=True):
-            _place(side, np.arange(len(vectors)), vectors)
+        placed = zip((users, items), (new_users, new_items), spectral(pairs, *sizes, random), strict=True)
+        for side, new, vectors in placed:
+            _place(side, new, vectors[new])
         return
     old = ~np.isin(pairs.users, new_users)
     _start_amid(items, new_items, users, pairs.items[old], pairs.users[old])
+    items.settle()
     _start_amid(users, new_users, items, pairs.users, pairs.items)
 
 

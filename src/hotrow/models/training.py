@@ -19,8 +19,7 @@ from hotrow.models.ctrl_c import CtrlC
 from hotrow.models.losses import Block, Cells, Loss
 from hotrow.models.ranking import Known
 from hotrow.models.stopping import Best
-from hotrow.table.batch import Batch
-from hotrow.table.table import Table
+from hotrow.models.towers import Rows, Side
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 TOGETHER = 8  # pairs of a user that are put in one batch: each row of scores then serves several
@@ -36,33 +35,7 @@ class Plan:
     learning_rate: float
     l2: float
     hard: int = 1
-
-
-@dataclass(frozen=True)
-class Side:
-    """The users, or the items, of a fit: a table, and a Batch of it in which the rows of the fit have a place.
-
-    place int32 (rows of the table,): where in the batch a row is; read only at rows that the batch has.
-    """
-
-    table: Table
-    batch: Batch
-    place: np.ndarray
-
-    @classmethod
-    def of(cls, table: Table, batch: Batch) -> Side:
-        place = np.empty(len(table), np.int32)  # not filled: it costs what the batch has of it
-        place[batch.distinct] = batch.first
-        return cls(table, batch, place)
-
-    def rows(self, rows: np.ndarray) -> Batch:
-        """The batch of these rows."""
-        return self.batch.take(self.place[rows])
-
-    def look(self, rows: np.ndarray) -> tuple[Batch, np.ndarray]:
-        """The batch of these rows, and their vectors, float32 (n, dim)."""
-        batch = self.rows(rows)
-        return batch, self.table.lookup(batch)
+    features_alone: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -83,8 +56,8 @@ class Step:
     pairs int64 (p,) twice, which of the users and of the items each pair is; drawn int64 (d,), which of the items.
     """
 
-    users: Batch
-    items: Batch
+    users: Rows
+    items: Rows
     pairs: tuple[np.ndarray, np.ndarray]
     known: Cells
     log_q: np.ndarray
@@ -101,16 +74,28 @@ class Trainer:
         self.loss, self.plan, self.users, self.items = loss, plan, users, items
         self.pairs, self.known, self.random = pairs, known, random
         self._pool = plan.negatives * plan.hard
+        self.drawable = self._drawable()
         self.log_q = self._log_q()
         self.column_of = np.full(len(items.table), -1, np.int32)
         self.cells = np.empty((2, 1 << 16), np.int32)
         self.buffer = np.empty(0, np.float32)
 
+    def _drawable(self) -> np.ndarray | None:
+        """The items that negatives are drawn from, int64 (n,); None for all of them.
+
+        An item that has features and no pair isn't drawn: it would only ever be pushed away, and its features with it.
+        """
+        if not self.items.features:
+            return None
+        paired = np.union1d(self.pairs.items, self.known.items)
+        return None if len(paired) == len(self.items.table) else paired
+
     def _log_q(self) -> np.ndarray:
         """Log of the chance that an item is among a step's candidates, by a pair or drawn: float32 (items,)."""
         count, size = len(self.items.table), min(self.plan.batch_size, len(self.pairs))
         share = np.bincount(self.pairs.items, minlength=count) / len(self.pairs)
-        left_out = size * np.log1p(-np.minimum(share, 1 - 1e-9)) + self._pool * math.log1p(-1 / (count + 1))
+        drawn = count if self.drawable is None else len(self.drawable)
+        left_out = size * np.log1p(-np.minimum(share, 1 - 1e-9)) + self._pool * math.log1p(-1 / (drawn + 1))
         return np.log(-np.expm1(np.minimum(left_out, -1e-9))).astype(np.float32)
 
     def run(self, progress: Progress | None, ctrl_c: CtrlC, best: Best | None = None) -> None:
@@ -155,12 +140,12 @@ class Trainer:
         epoch, chosen = batch
         chosen = chosen[np.argsort(self.pairs.users[chosen], kind="stable")]
         users, row = np.unique(self.pairs.users[chosen], return_inverse=True)
-        drawn = self.random.integers(0, len(self.items.table), self._pool)
+        drawn = self._draw()
         items = np.unique(np.concatenate([self.pairs.items[chosen], drawn]))
         self.column_of[items] = np.arange(len(items), dtype=np.int32)
         step = Step(
-            users=self.users.rows(users),
-            items=self.items.rows(items),
+            users=self.users.rows(users, self.random, self.plan.features_alone),
+            items=self.items.rows(items, self.random, self.plan.features_alone),
             pairs=(row, self.column_of[self.pairs.items[chosen]]),
             known=self._known_cells(users),
             log_q=self.log_q[items],
@@ -170,11 +155,17 @@ class Trainer:
         self.column_of[items] = -1
         return step
 
+    def _draw(self) -> np.ndarray:
+        if self.drawable is None:
+            return self.random.integers(0, len(self.items.table), self._pool)
+        return self.drawable[self.random.integers(0, len(self.drawable), self._pool)]
+
     def _step(self, step: Step, rate: float) -> float:
         """One step; returns the mean loss of its pairs."""
-        user_vectors, item_vectors = self.users.table.lookup(step.users), self.items.table.lookup(step.items)
+        user_vectors, own_users = self.users.compose(step.users)
+        item_vectors, own_items = self.items.compose(step.items)
         if self.plan.hard > 1:
-            step, item_vectors = self._hardest(step, user_vectors, item_vectors)
+            step, item_vectors, own_items = self._hardest(step, user_vectors, item_vectors, own_items)
         block = Block(
             users=user_vectors,
             items=np.ascontiguousarray(item_vectors[:, :-1]),
@@ -186,16 +177,15 @@ class Trainer:
             scores=self._scores(len(step.users), len(step.items)),
         )
         loss, g_users, g_items, g_bias = self.loss.gradients(block)
-        g_both = np.column_stack([g_items, g_bias])
-        if self.plan.l2:
-            g_users += np.float32(self.plan.l2) * user_vectors
-            g_both += np.float32(self.plan.l2) * item_vectors
-        self.users.table.update(step.users, g_users, learning_rate=rate)
-        self.items.table.update(step.items, g_both, learning_rate=rate)
+        self.users.update(step.users, g_users, own_users, self.plan.l2, rate)
+        self.items.update(step.items, np.column_stack([g_items, g_bias]), own_items, self.plan.l2, rate)
         return loss
 
-    def _hardest(self, step: Step, users: np.ndarray, items: np.ndarray) -> tuple[Step, np.ndarray]:
-        """The step with as many of the items drawn as are to be kept: those that score highest for any of its users.
+    def _hardest(
+        self, step: Step, users: np.ndarray, items: np.ndarray, own_rows: np.ndarray
+    ) -> tuple[Step, np.ndarray, np.ndarray]:
+        """The step, its items' vectors and their own rows, with as many of the items drawn as are to be kept: those that
+        score highest for any of its users.
 
         What they are chosen from counts as drawn: those left out would have added next to nothing to the sum over the
         negatives, and that is all that they are for.
@@ -213,13 +203,13 @@ class Trainer:
         drawn = place[step.drawn]
         step = replace(
             step,
-            items=step.items.take(keep),
+            items=self.items.some(step.items, keep),
             pairs=(step.pairs[0], place[step.pairs[1]]),
             known=(known[0], place[known[1]]),
             log_q=step.log_q[keep],
             drawn=drawn[drawn >= 0],
         )
-        return step, items[keep]
+        return step, items[keep], own_rows[keep]
 
     def _scores(self, users: int, items: int) -> np.ndarray:
         if self.buffer.size < users * items:

@@ -262,8 +262,10 @@ class Batch:
     def __repr__(self) -> str:
         return f"<Batch of {len(self)} ids, {len(self.distinct)} distinct, shape {self.shape}>"
 
-    def take(self, positions: Any) -> Batch:
+    def take(self, positions: Any, *, offsets: Any = None) -> Batch:
         """The batch of the ids at `positions` (whole numbers of any shape) of the flat ids; nothing is hashed again.
+
+        offsets  as those of `find`, into the positions: the batch of bags of these ids, whose vectors are their mean
 
         >>> import hotrow
         >>> batch = hotrow.Table(4).find(["a", "b", "a"], grow=True)
@@ -271,6 +273,7 @@ class Batch:
         [0, 1]
         """
         at = np.asarray(positions)
+        bags = to_bags(offsets, None, None, at.size)
         if self.bags is not None:
             raise ArgumentError("take() works on ids, and this batch is of bags: find() the ids without offsets=")
         if at.size and (at.dtype.kind not in "iu" or at.min() < 0 or at.max() >= len(self)):
@@ -280,7 +283,7 @@ class Batch:
             unique = Distinct.of(numbers.astype(np.uint64))
             chosen = unique.keys.astype(np.intp)
             part = Distinct(unique.inverse, self.first[chosen], self.keys[chosen])
-            batch = Batch(self.table, at.shape, part, self.distinct[chosen], self._name)
+            batch = Batch(self.table, at.shape, part, self.distinct[chosen], self._name, bags)
             if self.forgotten is not None:
                 batch.forgotten = self.forgotten[chosen]
             if self.padding is not None:

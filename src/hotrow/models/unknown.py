@@ -1,0 +1,51 @@
+"""What is said of an id that a model doesn't know, and of ids that were taken out behind its back."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from hotrow.errors import ArgumentError, UnknownIdError
+from hotrow.models.pairs import columns
+from hotrow.table.batch import Batch
+from hotrow.table.table import Table
+
+_ALIKE = 20_000  # ids that are compared with a mistyped one
+
+
+def check_whole(table: Table) -> None:
+    """A model goes by row, as its known pairs do: ArgumentError if rows are missing."""
+    if table.has_holes:
+        raise ArgumentError(
+            "ids of this model's tables were forgotten, and it goes by row: fit a new model without them"
+        )
+
+
+def find_known(table: Table, ids: Any, offsets: Any = None) -> Batch:
+    """The Batch of ids that all have rows, with offsets of bags. UnknownIdError, with ids that are written alike."""
+    check_whole(table)
+    batch = table.find(ids, offsets=offsets)
+    if batch.missing().any():
+        raise UnknownIdError(_strange(table, batch))
+    return batch
+
+
+def found_or_ids(pairs: Any, users: Batch, items: Batch) -> tuple[Any, Any]:
+    """The batches, which needn't be found again, or the ids, where some have no row yet."""
+    user_ids, item_ids = columns(pairs)
+    return user_ids if users.missing().any() else users, item_ids if items.missing().any() else items
+
+
+def _strange(table: Table, batch: Batch) -> str:
+    """A message about an unknown id, with names that are written alike."""
+    u = int(np.flatnonzero(batch.missing())[0])
+    message = f"id {batch.name(u)} has no vector: it was in no pair that the model was trained on"
+    if table.kind == "string":
+        wanted = batch.name(u).rsplit(" (", 1)[0][1:-1]
+        near = (id for id in table.ids().to_pylist() if abs(len(id) - len(wanted)) <= 3 and id[:1] == wanted[:1])
+        alike = get_close_matches(wanted, [id for id, _ in zip(near, range(_ALIKE), strict=False)], 3, 0.6)
+        if alike:
+            message += f"; there are {', '.join(map(repr, alike))}"
+    return message
