@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
@@ -134,46 +135,45 @@ def _add_classifier(train: argparse.ArgumentParser) -> None:
 
 
 def _train_what(parser: argparse.ArgumentParser):
-    """Vectors of pairs or a classifier, by the options."""
+    """What is asked for by the options: vectors of pairs, ratings, what comes next, or a classifier."""
 
     def run(options: argparse.Namespace, output: Output) -> int | None:
-        forced = [name for name in ("bag", "discrete", "numeric", "ignore") if getattr(options, name)]
-        if options.label is not None or options.negatives is not None:
-            from hotrow.apps import classify
-
-            if options.rating is not None:
-                parser.error("--rating is for ratings, --label and --negatives for a classifier: leave one of them out")
-            wrong = "--next is no classifier: leave it out, or --label and --negatives" if options.next else None
-            wrong = wrong or classify.check_usage(options)
-            if wrong:
-                parser.error(wrong)
-            return classify.train(options, output)
-        if options.user_features is None and options.item_features is None:
-            wrong = forced
-        else:
-            wrong = [name for name in forced if name == "numeric"]
+        wrong = _wrong_mixture(options)
         if wrong:
-            parser.error(f"--{wrong[0]} is for a classifier: hotrow train FILE --label COLUMN --{wrong[0]} …")
-        if options.next:
-            from hotrow.apps import next_item
-
-            message = next_item.check_usage(options)
-            if message:
-                parser.error(message)
-            return next_item.train(options, output)
-        _check_pairs(parser, options)
-        if options.rating is not None:
-            from hotrow.apps import rated
-
-            wrong = rated.check_usage(options)
+            parser.error(wrong)
+        kind = next((kind for kind, is_it in _KINDS.items() if is_it(options)), None)
+        if kind is not None:
+            app = import_module(f"hotrow.apps.{kind}")
+            wrong = app.check_usage(options)
             if wrong:
                 parser.error(wrong)
-            return rated.train(options, output)
+            return app.train(options, output)
+        _check_pairs(parser, options)
         from hotrow.apps.train import train
 
         return train(options, output)
 
     return run
+
+
+_KINDS: dict[str, Callable[[argparse.Namespace], bool]] = {
+    "classify": lambda options: options.label is not None or options.negatives is not None,
+    "next_item": lambda options: options.next,
+    "rated": lambda options: options.rating is not None,
+}
+"""What trains something else than vectors of pairs, and when."""
+
+
+def _wrong_mixture(options: argparse.Namespace) -> str | None:
+    """What is wrong with options that are of different kinds of training, if anything."""
+    if _KINDS["classify"](options):
+        if options.rating is not None:
+            return "--rating is for ratings, --label and --negatives for a classifier: leave one of them out"
+        return "--next is no classifier: leave it out, or --label and --negatives" if options.next else None
+    with_features = options.user_features is not None or options.item_features is not None
+    names = ["numeric"] if with_features else ["bag", "discrete", "numeric", "ignore"]
+    wrong = next((name for name in names if getattr(options, name)), None)
+    return wrong and f"--{wrong} is for a classifier: hotrow train FILE --label COLUMN --{wrong} …"
 
 
 def _add_tune(commands: Any, common: argparse.ArgumentParser) -> None:

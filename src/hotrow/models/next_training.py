@@ -99,7 +99,7 @@ class NextTrainer:
         candidates = np.unique(np.concatenate([wanted, drawn]))
         self.column_of[candidates] = np.arange(len(candidates))
         step = Step(
-            batch=self.items.rows(np.concatenate([histories.items, candidates])),
+            batch=self.items.rows(np.concatenate([histories.items, candidates])).own,
             histories=histories,
             column=self.column_of[wanted],
             own=self._own(places),

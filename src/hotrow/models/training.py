@@ -184,8 +184,9 @@ class Trainer:
     def _hardest(
         self, step: Step, users: np.ndarray, items: np.ndarray, own_rows: np.ndarray
     ) -> tuple[Step, np.ndarray, np.ndarray]:
-        """The step, its items' vectors and their own rows, with as many of the items drawn as are to be kept: those that
-        score highest for any of its users.
+        """The step, its items' vectors and their own rows, with as many of the items drawn as are to be kept.
+
+        Those are kept that score highest for any of its users.
 
         What they are chosen from counts as drawn: those left out would have added next to nothing to the sum over the
         negatives, and that is all that they are for.
