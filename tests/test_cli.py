@@ -15,6 +15,7 @@ import pytest
 
 import hotrow
 from hotrow.apps.cli import main
+from hotrow.models import Retrieval
 
 pytestmark = pytest.mark.compiled
 DATA = Path(os.environ.get("HOTROW_DATA") or Path(__file__).parents[1] / ".." / "shared" / "data")
@@ -226,3 +227,15 @@ def test_movielens_is_read_by_its_short_column_names(capfd, tmp_path):
     report = run_json(capfd, "train", path, *arguments, "--epochs", "1")
     assert report["rows"]["read"] == 100000
     assert report["rows"]["held_out"] == 943
+
+
+def test_somebody_new_is_recommended_what_goes_with_their_items(tmp_path, capsys):
+    users = [f"u{user}" for user in range(40) for _ in range(4)]
+    drawn = [(user, i) for user in range(40) for i in np.random.default_rng(user).permutation(8)[:4]]
+    model = Retrieval(8, epochs=10).fit((users, [f"{'tea' if user % 2 else 'ink'} {i}" for user, i in drawn]))
+    model.save(tmp_path)
+    assert main(["recommend", str(tmp_path), "--after", "tea 1", "--after", "tea 2", "-k", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [entry["id"][:3] for entry in found["recommended"]] == ["tea", "tea"]
+    assert main(["recommend", str(tmp_path), "--after", "tea 99"]) == 1
+    assert "tea 99" in capsys.readouterr().err

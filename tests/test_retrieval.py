@@ -360,14 +360,17 @@ def test_hard_negatives_are_those_that_score_highest_of_what_is_drawn():
     nothing = Known.nothing(len(model.users))
     trainer = Trainer(model.loss, plan, *sides, pairs, nothing, np.random.default_rng(0))
     step = trainer._prepare((1, np.arange(20)))
-    look = model.users.lookup(step.users), model.items.lookup(step.items)
-    fewer, vectors = trainer._hardest(step, *look)
-    rows, kept = step.items.rows, fewer.items.rows
-    assert set(fewer.items.rows[fewer.pairs[1]]) == set(rows[step.pairs[1]])  # the pairs are all there
-    assert np.array_equal(model.items.lookup(fewer.items), vectors)
+    (users, _), (vectors, own) = (
+        side.compose(rows) for side, rows in zip(sides, (step.users, step.items), strict=True)
+    )
+    fewer, kept_vectors, kept_own = trainer._hardest(step, users, vectors, own)
+    rows, kept = step.items.at, fewer.items.at
+    assert set(kept[fewer.pairs[1]]) == set(rows[step.pairs[1]])  # the pairs are all there
+    assert np.array_equal(sides[1].compose(fewer.items)[0], kept_vectors)
+    assert np.array_equal(kept_own, kept_vectors)
     assert np.array_equal(fewer.log_q, trainer.log_q[kept])
     others = np.setdiff1d(np.arange(len(rows)), step.pairs[1])
-    scores = model.loss.user_factors(look[0]) @ model.loss.item_factors(look[1][:, :-1], look[1][:, -1]).T
+    scores = model.loss.user_factors(users) @ model.loss.item_factors(vectors[:, :-1], vectors[:, -1]).T
     highest = scores[:, others].max(0)
     expected = rows[others[np.argsort(-highest)[:4]]]
     assert set(kept) - set(rows[step.pairs[1]]) == set(expected)

@@ -26,7 +26,7 @@ def inspect(options: argparse.Namespace, output: Output) -> None:
         return
     facts = {name: _table_facts(path) for name, path in tables_of(folder).items()}
     report = report_of(folder)
-    names = _feature_names(folder) if "items" in facts else {}
+    names = _feature_names(folder) if "items" in facts and not next_files.is_next_item(folder) else {}
     output.result({"tables": facts, "features": names, "report": report})
     if output.as_json:
         return

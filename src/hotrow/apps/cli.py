@@ -237,7 +237,10 @@ def _add_questions(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     recommend.add_argument("id", metavar="USER", nargs="?", help="of a model of users and items")
     recommend.add_argument(
-        "--after", metavar="ITEM", action="append", help="of a model made with --next: once for each item, oldest first"
+        "--after",
+        metavar="ITEM",
+        action="append",
+        help="for somebody new: once for each item that they have, oldest first",
     )
     recommend.set_defaults(run=_lazily("hotrow.apps.questions", "recommend"))
     lookup = commands.add_parser("lookup", parents=[common], help="the trained vector of an item or a user")

@@ -38,8 +38,8 @@ def recommend(options: argparse.Namespace, output: Output) -> None:
         return
     if next_files.is_next_item(Path(options.model)) or options.id is None:
         raise DataError(
-            f"give a USER for a model of users and items: `hotrow recommend {options.model} USER`; items for one made "
-            f"with --next: `hotrow recommend {options.model} --after ITEM --after ITEM`"
+            f"give a USER: `hotrow recommend {options.model} USER`; or items, for somebody new or for what comes next: "
+            f"`hotrow recommend {options.model} --after ITEM --after ITEM`"
         )
     model = open_model(options.model)
     user = as_id(options.id, model.users)
@@ -48,12 +48,22 @@ def recommend(options: argparse.Namespace, output: Output) -> None:
 
 
 def _recommend_after(options: argparse.Namespace, output: Output) -> None:
+    """For somebody who is in no model, by items: those that came last, or of a model without an order all of them."""
     if options.id is not None:
         raise DataError(f"give a USER or --after, not both; got {options.id!r} and --after")
-    model = open_next(options.model)
-    history = [as_id(text, model.items) for text in options.after]
-    model.items.lookup(history, unknown="error")  # a typing error would silently count for nothing
-    ids, scores = model.recommend([history], k=options.k)
+    if next_files.is_next_item(Path(options.model)):
+        next_item = open_next(options.model)
+        history = [as_id(text, next_item.items) for text in options.after]
+        next_item.items.lookup(history, unknown="error")  # a typing error would silently count for nothing
+        ids, scores = next_item.recommend([history], k=options.k)
+    else:
+        from hotrow.models.retrieval import Retrieval
+
+        model = open_model(options.model)
+        if not isinstance(model, Retrieval):
+            raise DataError(f"{options.model} holds a model of ratings, which goes by user: give a USER, not --after")
+        history = [as_id(text, model.items) for text in options.after]
+        ids, scores = model.recommend_for([history], k=options.k)
     _show(output, {"after": history}, "recommended", "score", ids[0], scores[0])
 
 
