@@ -181,6 +181,15 @@ def test_negatives_are_no_items_that_only_features_know():
     assert not model.features["item"]["shelf"].lookup(2).any()
 
 
+def test_of_hard_negatives_the_rows_and_bags_that_are_kept_belong_together():
+    model = made(hard=3)
+    side = Side.of(model.items, model.items.find(model.items.ids()), list(model.parts["item"].values()))
+    rows = side.rows(np.arange(24), np.random.default_rng(0), 0.5)
+    some = np.array([3, 7, 20])
+    for all_of_it, part in zip(side.compose(rows), side.compose(side.some(rows, some)), strict=True):
+        assert np.array_equal(all_of_it[some], part)
+
+
 @pytest.mark.parametrize("loss", ["softmax", "cosine", "bpr"])
 def test_features_are_the_same_to_the_bit_on_any_number_of_threads(loss):
     models = []
