@@ -17,7 +17,7 @@ from rich.table import Table
 
 from benchmarks.harness import Result
 from hotrow.apps import charts
-from hotrow.apps.charts import Series
+from hotrow.apps.charts import Curve, Series
 from hotrow.apps.phases import PHASES
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +28,7 @@ FOLDER = "performance"
 ORDER = (
     *("step", "phases", "sweeps", "small", "lookup", "raw", "strings", "insert"),
     *("growth", "scaling", "memory", "bigger", "durability", "startup"),
-    *("fit", "features", "click", "jax_step", "retrieval"),
+    *("fit", "features", "click", "jax_step", "retrieval", "quality"),
 )
 
 INTRODUCTION = """\
@@ -166,7 +166,23 @@ def _lines(group: list[Result]) -> str:
     )
 
 
-PICTURES: dict[str, Callable[[list[Result]], str | None]] = {"phases": _bars, "sweeps": _lines}
+def _curves(group: list[Result]) -> str | None:
+    """A curve for each side of a case, its two columns across and up."""
+    if list(group[0].case) != ["side", "with"]:
+        return None
+    across, up = dict.fromkeys(result.side for result in group)
+    found = {(result.case["side"], result.case["with"], result.side): result.best for result in group}
+    curves = [
+        Curve(
+            side,
+            [(found[s, point, across], found[s, point, up]) for s, point, name in found if (s, name) == (side, up)],
+        )
+        for side in dict.fromkeys(result.case["side"] for result in group)
+    ]
+    return charts.curves(group[0].table, curves, across, up)
+
+
+PICTURES: dict[str, Callable[[list[Result]], str | None]] = {"phases": _bars, "sweeps": _lines, "quality": _curves}
 """Benchmark → the picture of one of its tables, if it has one."""
 
 

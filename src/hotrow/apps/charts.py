@@ -50,6 +50,14 @@ class Series:
     values: Sequence[float | None]
 
 
+@dataclass(frozen=True)
+class Curve:
+    """Points (across, up) that belong together; across above 0, up not negative."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+
+
 def bars(title: str, names: Sequence[str], parts: Sequence[Series], unit: str, marks: Series | None = None) -> str:
     """Horizontal bars, one for each name, each made of parts side by side; a mark lies across each bar.
 
@@ -127,6 +135,44 @@ def lines(title: str, names: Sequence[str], series: Sequence[Series], axis: str,
         for one in series
     ]
     return sheet.document(bottom + 50, f"Lines over {axis}, in {unit}. " + "; ".join(told), dots=True)
+
+
+def curves(title: str, drawn: Sequence[Curve], across: str, up: str) -> str:
+    """A curve for each of `drawn`, its points joined from left to right; only the level axis is logarithmic.
+
+    >>> curves("by time", [Curve("hotrow", [(1.0, 10.0), (2.0, 15.0)])], "s", "%").startswith("<svg")
+    True
+    """
+    points = [point for curve in drawn for point in curve.points]
+    level = _powers(min((x for x, _ in points), default=1), max((x for x, _ in points), default=1))
+    upright = _ticks(max((y for _, y in points), default=1))
+    names = [Series(curve.name, []) for curve in drawn]
+    sheet = _Sheet(title, names, None, left=max(_width(_tick(tick)) for tick in upright) + 10)
+    top = sheet.top + 24
+    bottom = top + _HEIGHT
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        along = math.log(x / level[0]) / math.log(level[-1] / level[0])
+        return round(sheet.left + PLOT * along, 1), round(bottom - _HEIGHT * y / upright[-1], 1)
+
+    for tick in upright:
+        line = [place(level[0], tick), place(level[-1], tick)]
+        sheet.drawing.line(line, "grid" if tick else "axis")
+        sheet.word(sheet.left - 8, line[0][1], _tick(tick), "faint", anchor="end", size=SMALL)
+    for tick in level:
+        sheet.word(place(tick, 0)[0], bottom + 16, _tick(tick), "faint", size=SMALL)
+    sheet.word(sheet.left, top - 16, up, "faint", anchor="start", size=SMALL)
+    sheet.word(sheet.left + PLOT / 2, bottom + 38, across, "faint", size=SMALL)
+    for colour, curve in enumerate(drawn):
+        places = [place(x, y) for x, y in sorted(curve.points)]
+        if places:
+            sheet.drawing.line(places, f"line{colour % len(_COLOURS)}", 2)
+        for x, y in places:
+            sheet.drawing.dot(x, y, colour, f"fill{colour % len(_COLOURS)}")
+    told = [
+        f"{curve.name}: " + ", ".join(f"{number(y)} at {number(x)}" for x, y in sorted(curve.points)) for curve in drawn
+    ]
+    return sheet.document(bottom + 50, f"Curves of {up} over {across}. " + "; ".join(told), dots=True)
 
 
 def number(value: float) -> str:

@@ -1,0 +1,121 @@
+"""How well hotrow recommends, and in what time: published protocols, beside `implicit`'s ALS and BPR, and popularity.
+
+Of each side: its metrics, the seconds of its training and its peak memory, in a process of its own, with three seeds.
+Settings of implicit are searched for on the validation cut, and shown; `hotrow, no option` has none. The metrics are
+compared with ranx's before anything is measured, if that is installed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from statistics import mean
+from typing import Any
+
+from benchmarks import evaluator, harness
+from benchmarks.harness import Result
+from benchmarks.protocols import PROTOCOLS
+from benchmarks.quality_sides import ALS, BPR, CURVES, OURS, SEARCH, TUNED, TUNED_SIDE, taking_part
+from benchmarks.workload import Sizes
+
+log = logging.getLogger("benchmarks")
+
+SEEDS = 3
+LEAST: dict[str, dict[str, float]] = {
+    "gowalla": {"recall@20": 18.2, "ndcg@20": 15.3},
+    "ml75": {"ndcg@10": 44.2, "precision@10": 38.8},
+    "tfrs": {"top@10": 2.2, "top@100": 23.3},
+}
+"""What the best of hotrow's sides must reach, in percent."""
+DRAWN = ("gowalla", "ml75")
+"""The protocols with a curve of quality against time."""
+_LOWER = "max − min"
+
+Outcome = dict[str, Any]
+
+
+def run(sizes: Sizes) -> Iterator[Result]:
+    """All protocols whose files are there."""
+    yield Result(evaluator.check(), {}, "", "", 0)
+    for name, protocol in PROTOCOLS.items():
+        if (name == "made_up") != sizes.quick:
+            continue
+        if missing := protocol.missing():
+            log.warning("%s is left out: there is no %s", protocol.title, ", ".join(map(str, missing)))
+            continue
+        yield from _measured(name, sizes)
+
+
+def _measured(name: str, sizes: Sizes) -> Iterator[Result]:
+    settings: dict[str, dict[str, Any]] = {TUNED_SIDE: TUNED.get(name, {})}
+    for side in (ALS, BPR):
+        settings[side], said = _searched(name, side, sizes)
+        yield Result(said, {}, "", "", 0)
+    outcomes = dict[str, list[Outcome]]()
+    for side in taking_part(name):
+        log.info("quality: %s, %s", PROTOCOLS[name].title, side)
+        seeds = range(1 if sizes.quick else SEEDS)
+        outcomes[side] = [_child(name, side, seed, [settings.get(side, {})], sizes)[0] for seed in seeds]
+    yield from results(name, outcomes, held=not sizes.quick)
+    if name in DRAWN or sizes.quick:
+        yield from _curve(name, settings, sizes)
+
+
+def results(name: str, outcomes: dict[str, list[Outcome]], *, held: bool) -> Iterator[Result]:
+    """The tables of a protocol, of side → the outcomes of its seeds."""
+    title = PROTOCOLS[name].title
+    last_of_ours = TUNED_SIDE if TUNED_SIDE in outcomes else OURS
+    for metric in PROTOCOLS[name].metrics:
+        for side, seeds in outcomes.items():
+            values = [100 * outcome["metrics"][metric] for outcome in seeds]
+            wanted = LEAST.get(name, {}).get(metric) if held and side == last_of_ours else None
+            table = f"{title}: mean of {len(values)} seeds"
+            shown = metric.upper() if metric.startswith("ndcg") else metric.capitalize()
+            yield Result(table, {"": shown}, side, "%", mean(values), values, least=wanted)
+            yield Result(table, {"": f"{shown}, {_LOWER}"}, side, "%", max(values) - min(values))
+    for what, unit in (("seconds", "s"), ("peak", "MiB")):
+        table = {"seconds": f"{title}: training", "peak": f"{title}: peak memory of the process"}[what]
+        for side, seeds in outcomes.items():
+            values = [outcome[what] for outcome in seeds]
+            yield Result(table, {"": f"mean of {len(values)} seeds"}, side, unit, mean(values), values)
+
+
+def _searched(name: str, side: str, sizes: Sizes) -> tuple[dict[str, Any], str]:
+    """The best setting of a side on the validation cut, by the protocol's first metric, and what to say about it."""
+    tried, metric = SEARCH[side], PROTOCOLS[name].metrics[0]
+    tried = tried[:2] if sizes.quick else tried
+    log.info("quality: %s, %d settings of %s on the validation cut", PROTOCOLS[name].title, len(tried), side)
+    outcomes = _child(name, side, 0, tried, sizes, validation=True)
+    values = [100 * outcome["metrics"][metric] for outcome in outcomes]
+    best = max(range(len(tried)), key=values.__getitem__)
+    grid = ", ".join(
+        f"{key} {' | '.join(f'{value:g}' for value in dict.fromkeys(one[key] for one in tried))}" for key in tried[0]
+    )
+    return tried[best], (
+        f"{PROTOCOLS[name].title}: of {side} {len(tried)} settings were tried on the validation cut ({grid}), whose "
+        f"{metric} went from {min(values):.2f} to {max(values):.2f} %. Chosen: {_said(tried[best])}."
+    )
+
+
+def _said(setting: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value:g}" for key, value in setting.items())
+
+
+def _curve(name: str, settings: dict[str, dict[str, Any]], sizes: Sizes) -> Iterator[Result]:
+    """Seconds and quality along what CURVES varies: a row a point, of one seed."""
+    metric = PROTOCOLS[name].metrics[-1] if name == "gowalla" else PROTOCOLS[name].metrics[0]
+    for side, points in CURVES.items():
+        for point in points[:2] if sizes.quick else points:
+            setting = {**settings.get(side, {}), **point}
+            (outcome,) = _child(name, side, 0, [setting], sizes)
+            case = {"side": side, "with": _said(point)}
+            table = f"{PROTOCOLS[name].title}: {metric} against seconds of training"
+            yield Result(table, case, "training, s", "one seed", outcome["seconds"])
+            yield Result(table, case, f"{metric}, %", "one seed", 100 * outcome["metrics"][metric])
+
+
+def _child(
+    name: str, side: str, seed: int, settings: list[dict[str, Any]], sizes: Sizes, *, validation: bool = False
+) -> list[Outcome]:
+    case = {"protocol": name, "side": side, "seed": seed, "settings": settings, "validation": validation}
+    return harness.in_a_child("benchmarks.quality_child", {**case, "quick": sizes.quick, "threads": sizes.threads})
