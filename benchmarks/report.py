@@ -28,7 +28,7 @@ FOLDER = "performance"
 ORDER = (
     *("step", "phases", "sweeps", "small", "lookup", "raw", "strings", "insert"),
     *("growth", "scaling", "memory", "bigger", "durability", "startup"),
-    *("fit", "features", "click", "jax_step", "retrieval", "quality"),
+    *("fit", "features", "click", "jax_step", "retrieval", "quality", "two_towers", "ratings", "frappe"),
 )
 
 INTRODUCTION = """\
@@ -91,7 +91,7 @@ def cell(result: Result) -> str:
 
 
 def _number(value: float, unit: str) -> str:
-    places = 0 if unit in {"", "B"} or value >= 1000 else 1 if value >= 100 else 2
+    places = 4 if unit == "stars" else 0 if unit in {"", "B"} or value >= 1000 else 1 if value >= 100 else 2
     return f"{value:,.{places}f}"
 
 

@@ -70,3 +70,36 @@ def test_quality_against_time_is_drawn_with_a_curve_for_each_side():
     text, pictures = report.to_markdown("quality", {}, results)
     assert "quality-1.svg" in text
     assert "hotrow: 10.0 at 0.500, 50.0 at 2.50" in pictures["quality-1.svg"]
+
+
+@pytest.mark.compiled
+def test_sides_rank_the_items_that_users_of_a_kind_take():
+    sides = pytest.importorskip("benchmarks.quality_sides")
+    protocol = protocols.PROTOCOLS["made_up"]
+    cut = protocol.cut(0, False)
+    reached = {}
+    for side in (sides.OURS, sides.POPULARITY):
+        seconds, best = sides.SIDES[side](protocol, cut, 0, {}, True)
+        assert seconds >= 0
+        assert best.shape == (len(cut.asked()[0]), 10)
+        assert not set(zip(*cut.train, strict=True)) & {
+            (user, item) for user, row in zip(cut.asked()[0], best, strict=True) for item in row
+        }
+        reached[side] = protocol.measure(best, cut)["recall@10"]
+    assert reached[sides.OURS] > 0.6 > reached[sides.POPULARITY]
+
+
+def test_the_time_to_the_peers_best_is_that_of_the_first_point_as_good():
+    quality = pytest.importorskip("benchmarks.quality")
+    points = {"hotrow, no option": [(2.0, 8.0), (3.0, 11.0), (4.0, 12.0)], "ALS": [(0.1, 50.0)]}
+    curve = [
+        report.Result("", {"side": side, "with": f"epochs {seconds}"}, column, "one seed", value)
+        for side, measured in points.items()
+        for seconds, share in measured
+        for column, value in (("training, s", seconds), ("recall@10, %", share))
+    ]
+    peer = [{"metrics": {"recall@10": value}, "seconds": 5.0} for value in (0.09, 0.11)]
+    theirs, ours = quality._caught_up("made_up", peer, curve, held=True)
+    assert (theirs.best, ours.best, ours.holds) == (5.0, 3.0, True)
+    never = quality._caught_up("made_up", [{"metrics": {"recall@10": 0.5}, "seconds": 5.0}], curve, held=True)
+    assert list(never)[1].holds is False

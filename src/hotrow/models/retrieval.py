@@ -90,7 +90,7 @@ class Retrieval:
         self.hard, self.features_alone = hard, features_alone
         self.learning_rate, self.l2, self.seed = learning_rate, l2, seed
         self.users = Table(dim, optimizer=Adam(learning_rate), initializer=Uniform(0.05), seed=seed)
-        self.items = Table(dim + 1, optimizer=Adam(learning_rate), initializer=Uniform(0.05), seed=seed + 1)
+        self.items = Table(dim + 1, optimizer=Adam(learning_rate), initializer=Uniform(0.05), seed=(seed + 1) % 2**64)
         self.validated: list[float] = []
         self.parts: dict[str, dict[str, Feature]] = {"user": {}, "item": {}}  # `features`, with who has which value
         self.remember(np.zeros(0, np.uint64))
