@@ -12,6 +12,7 @@ import numpy as np
 from hotrow.apps import endings, settings
 from hotrow.apps.care import REPORT
 from hotrow.apps.console import Output, printable
+from hotrow.apps.fitting import fitted
 from hotrow.apps.measured import show_metrics
 from hotrow.apps.reading import Columns, counted, read_columns
 from hotrow.errors import DataError
@@ -49,7 +50,7 @@ def train(options: argparse.Namespace, output: Output) -> int:
     model = NextItem(seed=options.seed, **settings.chosen(options))
     ids = columns.item.values
     started = time.perf_counter()
-    interrupted = _fit(model, (users, ids.take(item[places])), output)
+    interrupted = fitted(model, (users, ids.take(item[places])), output, of="items")
     seconds = time.perf_counter() - started
     if interrupted:
         return endings.stopped(model, folder, seconds, output)
@@ -100,21 +101,3 @@ def _once(columns: Columns) -> tuple[np.ndarray, np.ndarray, int]:
     user, item = columns.user.codes[order].astype(np.int64), columns.item.codes[order].astype(np.int64)
     first = np.sort(np.unique(user << 32 | item, return_index=True)[1])
     return user[first], item[first], len(user) - len(first)
-
-
-def _fit(model: NextItem, pairs: Any, output: Output) -> bool:
-    """Train; whether Ctrl-C ended it."""
-    try:
-        with output.bar("training", _facts) as progress:
-            model.fit(pairs, progress=progress)
-    except KeyboardInterrupt:
-        if not len(model.items):
-            raise
-        return True
-    return False
-
-
-def _facts(facts: dict[str, Any]) -> str:
-    return (
-        f"epoch {facts['epoch']}  loss {facts['loss']:.3f}  {facts['pairs_per_second']:,.0f} items/s" if facts else ""
-    )

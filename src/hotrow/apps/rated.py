@@ -17,6 +17,7 @@ import numpy as np
 from hotrow.apps import endings, settings
 from hotrow.apps.care import show_ratings
 from hotrow.apps.console import Output, printable
+from hotrow.apps.fitting import fitted
 from hotrow.apps.pairs import split
 from hotrow.apps.reading import Columns, counted, read_columns
 from hotrow.apps.train import check_out
@@ -62,7 +63,7 @@ def train(options: argparse.Namespace, output: Output) -> int:
         raise DataError("nothing could be held out: every user has but one item, and needs it to train on")
     model = _model(options)
     started = time.perf_counter()
-    interrupted = _fit(model, _named(columns, cut.train), output)
+    interrupted = fitted(model, _named(columns, cut.train), output, error="rmse", of="ratings")
     seconds = time.perf_counter() - started
     if interrupted:
         return endings.stopped(model, folder, seconds, output)
@@ -109,24 +110,6 @@ def _read(options: argparse.Namespace, output: Output) -> Columns:
 
 def _model(options: argparse.Namespace) -> Ratings:
     return Ratings(**settings.chosen(options), seed=options.seed)
-
-
-def _fit(model: Ratings, ratings: tuple[Any, Any, Any], output: Output) -> bool:
-    """Train; whether Ctrl-C ended it."""
-    try:
-        with output.bar("training", _facts) as progress:
-            model.fit(ratings, progress=progress)
-    except KeyboardInterrupt:
-        if not len(model.items):
-            raise
-        return True
-    return False
-
-
-def _facts(facts: dict[str, Any]) -> str:
-    if not facts:
-        return ""
-    return f"epoch {facts['epoch']}  RMSE {facts['rmse']:.3f}  {facts['pairs_per_second']:,.0f} ratings/s"
 
 
 def _named(columns: Columns, rated: Rated) -> tuple[Any, Any, np.ndarray]:

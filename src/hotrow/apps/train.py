@@ -12,6 +12,7 @@ import numpy as np
 from hotrow.apps import endings, settings
 from hotrow.apps.care import REPORT
 from hotrow.apps.console import Output, printable
+from hotrow.apps.fitting import fitted
 from hotrow.apps.measured import show_metrics
 from hotrow.apps.pairs import Dataset, load_pairs
 from hotrow.apps.traits import Traits, check_asked, load_traits
@@ -68,11 +69,12 @@ def finish(
 ) -> int:
     """Train a new model, measure it on the held-out pairs, save it with a report, and with trials that led to it."""
     started = time.perf_counter()
-    interrupted = _fit(model, data, features or {}, output)
+    split = data.split
+    pairs = data.users.take(split.train_user), data.items.take(split.train_item)
+    interrupted = fitted(model, pairs, output, **(features or {}))
     seconds = time.perf_counter() - started
     if interrupted:
         return endings.stopped(model, folder, seconds, output, trials)
-    split = data.split
     with output.errors.status("measuring on the held-out pairs"):
         report = model.report((data.users.take(split.test_user), data.items.take(split.test_item)))
     report |= {"rows": _counts(data), "seconds": round(seconds, 3), "data": ", ".join(data.report.sources)}
@@ -98,26 +100,6 @@ def _features(options: argparse.Namespace, data: Dataset, output: Output) -> dic
                 output.say(printable(sentence))
         output.say()
     return {f"{side}_features": traits.features for side, traits in read.items()}
-
-
-def _fit(model: Retrieval, data: Dataset, features: dict[str, Any], output: Output) -> bool:
-    """Train; whether Ctrl-C ended it."""
-    split = data.split
-    pairs = data.users.take(split.train_user), data.items.take(split.train_item)
-    try:
-        with output.bar("training", _fit_facts) as progress:
-            model.fit(pairs, progress=progress, **features)
-    except KeyboardInterrupt:
-        if not len(model.items):
-            raise
-        return True
-    return False
-
-
-def _fit_facts(facts: dict[str, Any]) -> str:
-    return (
-        f"epoch {facts['epoch']}  loss {facts['loss']:.3f}  {facts['pairs_per_second']:,.0f} pairs/s" if facts else ""
-    )
 
 
 def _counts(data: Dataset) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from hotrow.errors import ArgumentError, UnknownIdError
 from hotrow.models import rating_steps as steps
 from hotrow.models.ctrl_c import CtrlC
+from hotrow.models.forgetting import forget
 from hotrow.models.losses import normalize
 from hotrow.models.pairs import columns as columns_of_pairs
 from hotrow.models.pairs import join, split
@@ -263,15 +264,8 @@ class Ratings:
         """
         table = self._side(side)
         _check_whole(table)
-        batch = table.find(ids)
-        stays = np.ones(len(table), bool)
-        stays[batch.distinct[batch.distinct >= 0]] = False
-        receipt = table.forget(ids)
-        table.restore(table.state())  # rows end to end again, for the pairs go by row
-        users, items = split(self._pairs)
-        kept, number = stays[users if side == "user" else items], np.cumsum(stays) - 1
-        users, items = (number[users], items) if side == "user" else (users, number[items])
-        self.remember(join(users[kept], items[kept]))
+        receipt, _, pairs = forget(table, ids, self._pairs, users=side == "user")
+        self.remember(pairs)
         return receipt
 
     def _side(self, side: str) -> Table:

@@ -13,6 +13,7 @@ from hotrow.models.ctrl_c import CtrlC
 from hotrow.models.evaluation import NOTHING, HeldOut
 from hotrow.models.features import Feature, Given, check
 from hotrow.models.folding import Folder, distinct, flat
+from hotrow.models.forgetting import forget
 from hotrow.models.losses import Loss, make_loss, normalize
 from hotrow.models.pairs import check_lengths, columns, join, split
 from hotrow.models.ranking import Known, blas_on_one_thread, check_k, named, rank
@@ -376,15 +377,8 @@ class Retrieval:
         """
         table = self._table(side)
         check_whole(table)
-        batch = table.find(ids)
-        stays = np.ones(len(table), bool)
-        stays[batch.distinct[batch.distinct >= 0]] = False
-        receipt = table.forget(ids)
-        table.restore(table.state())  # rows end to end again, for a model goes by row
-        users, items = split(self._pairs)
-        kept, number = stays[users if side == "user" else items], np.cumsum(stays) - 1
-        users, items = (number[users], items) if side == "user" else (users, number[items])
-        self.remember(join(users[kept], items[kept]))
+        receipt, stays, pairs = forget(table, ids, self._pairs, users=side == "user")
+        self.remember(pairs)
         for feature in self._parts(side):
             feature.forget(stays)
         return receipt
