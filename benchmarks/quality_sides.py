@@ -31,7 +31,7 @@ ALS_AND_BPR: dict[str, list[dict[str, Any]]] = {
     ],
     BPR: [
         {"factors": factors, "learning_rate": rate, "regularization": reg, "iterations": 100}
-        for factors, rate, reg in product((64, 128), (0.01, 0.05), (0.01, 0.001))
+        for factors, rate, reg in product((128,), (0.01, 0.05), (0.01, 0.001))
     ],
 }
 TUNED: dict[str, list[dict[str, Any]]] = {
