@@ -15,14 +15,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -30,6 +28,7 @@ import numpy as np
 
 from benchmarks import harness
 from benchmarks.harness import Result
+from benchmarks.protocols import FOLDER
 from benchmarks.workload import Sizes
 from hotrow.apps import backends, negatives
 from hotrow.apps.frame import Frame, read_frame
@@ -39,7 +38,6 @@ log = logging.getLogger("benchmarks")
 SEEDS = 3
 LEAST = 98.3
 """What BARS reports of a plain network (DNN), 98.33, in percent; of a factorisation machine 96.71."""
-FOLDER = Path(os.environ.get("HOTROW_DATA", Path(__file__).parents[2] / "shared" / "data"))
 FILE = FOLDER / "frappe" / "Mobile_Frappe.zip"
 MEMBER = "Mobile_Frappe/frappe/frappe.csv"
 NEGATIVES = 2

@@ -8,11 +8,9 @@ chosen on the held-out pairs themselves, in their favour.
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 import hotrow
 from benchmarks.harness import Result
+from benchmarks.protocols import FOLDER
 from benchmarks.workload import Sizes
 from hotrow.apps.pairs import Dataset, load_pairs
 from hotrow.data import debian_pairs
@@ -30,7 +29,6 @@ from hotrow.models.ranking import Known, rank
 
 log = logging.getLogger("benchmarks")
 
-FOLDER = Path(os.environ.get("HOTROW_DATA", Path(__file__).parents[2] / "shared" / "data"))
 FILES = {
     "MovieLens 100K": ("ml100k/ml-100k.inter", "user_id", "item_id"),
     "Online Retail": ("online_retail/online_retail.parquet", "CustomerID", "Description"),

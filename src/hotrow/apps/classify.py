@@ -12,7 +12,7 @@ import numpy as np
 
 from hotrow.apps import backends, endings, kinds
 from hotrow.apps import rows as rows_
-from hotrow.apps.care import REPORT, show_classifier_metrics
+from hotrow.apps.care import show_classifier_metrics
 from hotrow.apps.console import Output, printable
 from hotrow.apps.frame import Frame, read_frame
 from hotrow.apps.kinds import BAG, DISCRETE, NUMBER, OUT, Told
@@ -30,7 +30,7 @@ _LOGISTIC: dict[str, Any] = {"hidden": (), "learning_rate": 0.02, "l2": 0.0, "ep
 
 def train(options: argparse.Namespace, output: Output) -> int:
     """Read, tell columns apart, split, train, measure, save. Ctrl-C saves the model so far, and exits with 130."""
-    folder = _check_out(Path(options.out))
+    folder = endings.check_out(Path(options.out), "a classifier", set(), classifier_files.is_ours)
     backends.choose()  # before a long file is read
     frame, told, rows = _read(options, output)
     with output.errors.status("loading Keras"):
@@ -70,22 +70,6 @@ def check_usage(options: argparse.Namespace) -> str | None:
     if options.time_format is not None and options.time is None:
         return f"--time-format {options.time_format!r} needs --time COLUMN"
     return None
-
-
-def _check_out(folder: Path) -> Path:
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"--out {folder} is a file; give the name of a folder")
-    if folder.is_dir():
-        strange = [
-            p.name
-            for p in folder.iterdir()
-            if p.name not in {REPORT, f"{REPORT}.tmp"} and not classifier_files.is_ours(p.name)
-        ]
-        if strange:
-            raise DataError(
-                f"--out {folder} holds something else than a classifier ({strange[0]}); give another folder"
-            )
-    return folder
 
 
 # --- data ------------------------------------------------------------------------------------------------------------

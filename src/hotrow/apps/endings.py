@@ -9,9 +9,27 @@ from typing import Any
 
 from hotrow.apps.care import REPORT
 from hotrow.apps.console import Output
+from hotrow.errors import DataError
 from hotrow.store.files import write_durably
 
 TRIALS = "tune.json"  # what `hotrow tune` tried
+
+
+def check_out(folder: Path, what: str, others: set[str], is_ours: Callable[[str], bool]) -> Path:
+    """A folder that is new, empty or what a training of this kind has made: nothing else is written into.
+
+    others, is_ours: the names there that are nobody else's, beside those of a report.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"--out {folder} is a file; give the name of a folder")
+    ours = others | {REPORT, f"{REPORT}.tmp"}
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    strange = [name for name in names if name not in ours and not is_ours(name)]
+    if strange:
+        raise DataError(
+            f"--out {folder} holds something else than {what} ({strange[0]}); give another folder, or a new one"
+        )
+    return folder
 
 
 def stopped(model: Any, folder: Path, seconds: float, output: Output, trials: dict[str, Any] | None = None) -> int:

@@ -17,12 +17,12 @@ import numpy as np
 from hotrow.apps import endings, settings
 from hotrow.apps.care import show_ratings
 from hotrow.apps.console import Output, printable
-from hotrow.apps.fitting import fitted
+from hotrow.apps.fitting import fitted, read_roles
 from hotrow.apps.pairs import split
-from hotrow.apps.reading import Columns, counted, read_columns
+from hotrow.apps.reading import Columns, counted
 from hotrow.apps.train import check_out
 from hotrow.errors import DataError
-from hotrow.models.pairs import join
+from hotrow.models.pairs import join, last_of_each
 from hotrow.models.rating_steps import baseline
 from hotrow.models.ratings import Ratings
 
@@ -54,14 +54,14 @@ def check_usage(options: argparse.Namespace) -> str | None:
 def train(options: argparse.Namespace, output: Output) -> int:
     """Read, split, train, measure, save. Ctrl-C during training saves the model so far, and exits with 130."""
     folder = check_out(Path(options.out))
-    columns = _read(options, output)
+    columns = read_roles(options, ("user", "item", "time", "rating"), output)
     cut = cut_ratings(columns, options.seed, options.hold_out)
     for sentence in _sentences(columns, cut, options.hold_out):
         output.say(printable(sentence))
     output.say()
     if not len(cut.test[0]):
         raise DataError("nothing could be held out: every user has but one item, and needs it to train on")
-    model = _model(options)
+    model = Ratings(**settings.chosen(options), seed=options.seed)
     started = time.perf_counter()
     interrupted = fitted(model, _named(columns, cut.train), output, error="rmse", of="ratings")
     seconds = time.perf_counter() - started
@@ -86,8 +86,8 @@ def cut_ratings(columns: Columns, seed: int, way: str | None = None) -> Cut:
     user, item = columns.user.codes, columns.item.codes
     when = np.arange(len(user)) if columns.time is None else np.argsort(columns.time, kind="stable")
     codes = join(user, item)
-    distinct, from_the_end = np.unique(codes[when][::-1], return_index=True)
-    last = when[len(when) - 1 - from_the_end]  # of each distinct pair, in the order of their codes
+    distinct, last = last_of_each(codes[when])
+    last = when[last]  # of each distinct pair, in the order of their codes
     rows = np.sort(last)
     parts = split(user[rows], item[rows], None if columns.time is None else columns.time[rows], seed, way)
 
@@ -97,19 +97,6 @@ def cut_ratings(columns: Columns, seed: int, way: str | None = None) -> Cut:
 
     train, test = rated(parts.train_user, parts.train_item), rated(parts.test_user, parts.test_item)
     return Cut(train, test, len(user) - len(rows))
-
-
-def _read(options: argparse.Namespace, output: Output) -> Columns:
-    roles = {role: getattr(options, role) for role in ("user", "item", "time", "rating")}
-    with output.bar("reading", lambda facts: f"{facts.get('rows', 0):,} rows") as progress:
-        return read_columns(
-            options.path, roles, time_format=options.time_format, skip_bad_lines=options.skip_bad_lines,
-            progress=progress,
-        )  # fmt: skip
-
-
-def _model(options: argparse.Namespace) -> Ratings:
-    return Ratings(**settings.chosen(options), seed=options.seed)
 
 
 def _named(columns: Columns, rated: Rated) -> tuple[Any, Any, np.ndarray]:
@@ -130,12 +117,8 @@ def _sentences(columns: Columns, cut: Cut, way: str | None) -> list[str]:
 
 def _counts(columns: Columns, cut: Cut) -> dict[str, Any]:
     """How many rows and ratings there are of what."""
-    read = columns.report
     return {
-        "read": read.rows,
-        "nulls": read.nulls,
-        "kept": read.kept,
-        "bad_lines": read.bad_lines,
+        **columns.report.counts(),
         "users": len(columns.user.values),
         "items": len(columns.item.values),
         "repeated": cut.repeated,

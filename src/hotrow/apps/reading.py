@@ -76,6 +76,10 @@ class Report:
     nulls: dict[str, int]
     columns: dict[str, Column]
 
+    def counts(self) -> dict[str, Any]:
+        """How many rows there were of what, for a report."""
+        return {"read": self.rows, "nulls": self.nulls, "kept": self.kept, "bad_lines": self.bad_lines}
+
     def sentences(self) -> list[str]:
         """The report for people, a line each."""
         first, *others = self.sources

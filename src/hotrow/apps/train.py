@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from hotrow.apps import endings, settings
-from hotrow.apps.care import REPORT
 from hotrow.apps.console import Output, printable
+from hotrow.apps.endings import TRIALS
 from hotrow.apps.fitting import fitted
 from hotrow.apps.measured import show_metrics
 from hotrow.apps.pairs import Dataset, load_pairs
@@ -31,16 +31,7 @@ def train(options: argparse.Namespace, output: Output) -> int:
 
 def check_out(folder: Path) -> Path:
     """A folder that is new, empty or a model's: nothing else is written into."""
-    if folder.exists() and not folder.is_dir():
-        raise DataError(f"--out {folder} is a file; give the name of a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not _is_ours(folder):
-        raise DataError(f"--out {folder} holds something else than a model; give another folder, or a new one")
-    return folder
-
-
-def _is_ours(folder: Path) -> bool:
-    ours = {"lock", *(name + end for name in (REPORT, endings.TRIALS) for end in ("", ".tmp"))}
-    return all(path.name in ours or saving.is_ours(path.name) for path in folder.iterdir())
+    return endings.check_out(folder, "a model", {"lock", TRIALS, f"{TRIALS}.tmp"}, saving.is_ours)
 
 
 def read(options: argparse.Namespace, output: Output) -> Dataset:
@@ -104,13 +95,4 @@ def _features(options: argparse.Namespace, data: Dataset, output: Output) -> dic
 
 def _counts(data: Dataset) -> dict[str, Any]:
     """How many rows and pairs there are of what."""
-    read = data.report
-    return {
-        "read": read.rows,
-        "nulls": read.nulls,
-        "kept": read.kept,
-        "bad_lines": read.bad_lines,
-        "users": len(data.users),
-        "items": len(data.items),
-        **data.split.counts(),
-    }
+    return {**data.report.counts(), "users": len(data.users), "items": len(data.items), **data.split.counts()}

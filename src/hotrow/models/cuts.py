@@ -59,9 +59,7 @@ def cut(user: np.ndarray, item: np.ndarray, time: np.ndarray | None, seed: int, 
     way: None is "last" with times, else "random". Raises ArgumentError if all pairs are at one time, for "latest".
     """
     way = check_way(way, timed=time is not None)
-    order = None if time is None else _order(time)
-    first = _first(_take(user, order), _take(item, order))
-    rows = first if order is None else order[first]  # of the distinct pairs, one time after the other
+    rows = distinct(user, item, time)
     if way == "latest" and time is not None:
         held_out = _latest(time[rows])
     else:
@@ -71,6 +69,13 @@ def cut(user: np.ndarray, item: np.ndarray, time: np.ndarray | None, seed: int, 
     train[rows[held_out]] = False
     test[rows[held_out]] = True
     return Cut(train, test, way, len(user) - len(rows))
+
+
+def distinct(user: np.ndarray, item: np.ndarray, time: np.ndarray | None) -> np.ndarray:
+    """Where each distinct pair is first, one time after the other, or without times as they come: int64 (m,)."""
+    order = None if time is None else _order(time)
+    first = _first(_take(user, order), _take(item, order))
+    return first if order is None else order[first]
 
 
 def _order(time: np.ndarray) -> np.ndarray | None:

@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from hotrow.errors import ArgumentError
+from hotrow.errors import ArgumentError, KindError
 from hotrow.kernels import pooling
 from hotrow.models.losses import Block, Loss, normalize
 from hotrow.models.pairs import join, split
 from hotrow.models.ranking import Known, blas_on_one_thread
+from hotrow.models.sequences import take_histories
 from hotrow.models.spectral import POWER, Weighted
+from hotrow.models.training import falling
 from hotrow.table.batch import Bags
 
 STEPS, RATE = 4, 1.0  # chosen on Gowalla's validation cut: more steps gain nothing
@@ -74,7 +76,7 @@ class Folder:
         # of the mean over the pairs of all, to that over a user's own
         mean = (len(own.items) / (np.maximum(lengths, 1) * self.loss.scale)).astype(np.float32)[:, None]
         for number in range(STEPS):
-            rate = np.float32(RATE * 0.5 * (1 + np.cos(np.pi * number / STEPS)))
+            rate = np.float32(falling(RATE, number, STEPS))
             gradient = self.loss.gradients(block, frozen=True)[1] * mean
             users = block.users - rate * gradient
             block = replace(block, users=normalize(users)[0] if self.loss.normalized else users)
@@ -96,19 +98,11 @@ class Folder:
 
 
 def flat(histories: Any) -> tuple[Any, np.ndarray]:
-    """Lists of ids, or a pair of ids and offsets, as ids and offsets int64 (users + 1,).
-
-    ArgumentError for one list of ids, which is one user's: [[…]] is meant.
-    """
-    if isinstance(histories, tuple) and len(histories) == 2:
-        return histories[0], np.asarray(histories[1], np.int64)
-    if not isinstance(histories, list) or not all(isinstance(own, list | tuple | np.ndarray) for own in histories):
-        raise ArgumentError(
-            "histories are a list of items for each user, or a tuple of all their items and offsets; got "
-            f"{histories!r:.60}. Try [['tea', 'mug'], ['tea']]"
-        )
-    ids = [id for own in histories for id in own]
-    return ids, np.cumsum([0, *map(len, histories)], dtype=np.int64)
+    """The items of all histories and offsets, see `take_histories`; ArgumentError for what isn't one list a user."""
+    try:
+        return take_histories(histories)
+    except KindError as error:
+        raise ArgumentError(f"histories are a list of items for each user, or (items, offsets): {error}") from error
 
 
 def distinct(rows: np.ndarray, offsets: np.ndarray) -> Known:

@@ -34,6 +34,11 @@ FORMAT = 1
 _FIELDS = {"format", "config", "generation"}
 
 
+def is_ours(name: str) -> bool:
+    """Whether a save may have written what has this name in a model's folder, but for the table and the lock."""
+    return name in {NAME, NAME + ".tmp"}
+
+
 def is_next_item(folder: Path) -> bool:
     """Whether a next-item model was saved here."""
     return (folder / NAME).is_file()

@@ -10,9 +10,9 @@ import numpy as np
 from hotrow.errors import ArgumentError
 from hotrow.models import metrics
 from hotrow.models.ctrl_c import CtrlC
-from hotrow.models.losses import Loss, SampledSoftmax, normalize
+from hotrow.models.losses import Loss, SampledSoftmax
 from hotrow.models.next_training import NextPlan, NextTrainer, pool, weigh
-from hotrow.models.ranking import Known, blas_on_one_thread, rank
+from hotrow.models.ranking import Known, blas_on_one_thread, check_k, named, nearest, rank
 from hotrow.models.sequences import (
     Histories,
     Sequences,
@@ -22,10 +22,10 @@ from hotrow.models.sequences import (
     take_pairs,
 )
 from hotrow.models.training import Progress, Side
+from hotrow.models.unknown import check_whole, find_known
 from hotrow.table.initializers import Uniform
 from hotrow.table.optimizers import Adam
 from hotrow.table.table import Table
-from hotrow.table.view import unknown_error
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -108,7 +108,7 @@ class NextItem:
         """
         if epochs is not None and (isinstance(epochs, bool) or epochs < 1):
             raise ArgumentError(f"epochs must be a whole number from 1 on; got {epochs!r}")
-        self._check_whole()
+        check_whole(self.items)
         user_ids, item_ids, times = take_pairs(pairs)
         users = numbered(user_ids)
         check_lengths(users, self.items.find(item_ids), times)
@@ -149,10 +149,6 @@ class NextItem:
         rows[:, self.dim + 1 :] = 0
         self.items.set(batch, rows)
 
-    def _check_whole(self) -> None:
-        if self.items.has_holes:
-            raise ArgumentError("ids of this model's table were forgotten, and it goes by row: fit a new model")
-
     # --- ask -----------------------------------------------------------------------------------------------------
 
     def recommend(
@@ -165,17 +161,15 @@ class NextItem:
 
         An item that no fit has seen says nothing; after a history without any that is known come the frequent items.
         """
-        _check_k(k)
+        check_k(k)
         excluded = not self.repeats if exclude_known is None else exclude_known
         best, values = self._rank(*self._rows(histories), k, exclude_known=excluded)
-        ids = self.items.ids()
-        names = [ids.take(row[row >= 0]).tolist() for row in best]
-        return names, [v[row >= 0].tolist() for row, v in zip(best, values, strict=True)]
+        return named(self.items.ids(), best, values)
 
     def _rows(self, histories: Any) -> tuple[np.ndarray, np.ndarray]:
         """The rows of the known items of histories, and offsets."""
         ids, offsets = take_histories(histories)
-        self._check_whole()
+        check_whole(self.items)
         if not len(self.items):
             raise ArgumentError("this model has learned nothing yet: fit((users, items)) comes first")
         rows = self.items.find(ids).rows.astype(np.int64) if len(ids) else np.zeros(0, np.int64)
@@ -198,18 +192,9 @@ class NextItem:
 
         What is alike comes after the same items, and mostly stands in for one another; `recommend` is for the next.
         """
-        _check_k(k)
-        self._check_whole()
-        batch = self.items.find(ids)
-        missing = batch.missing()
-        if missing.any():
-            raise unknown_error(batch, missing, "was in no sequence that the model was trained on")
-        itself = Known(np.arange(len(self.items) + 1), np.arange(len(self.items), dtype=np.int32))
-        unit = normalize(self.items.vectors()[:, : self.dim])[0]
-        best, values = rank(unit[batch.rows], unit, batch.rows, itself, min(k, len(self.items)))
-        names = self.items.ids()
-        found = [names.take(row[row >= 0]).tolist() for row in best]
-        return found, [v[row >= 0].tolist() for row, v in zip(best, values, strict=True)]
+        check_k(k)
+        batch = find_known(self.items, ids, where="sequence")
+        return nearest(self.items.vectors()[:, : self.dim], batch.rows, self.items.ids(), k)
 
     # --- measure -------------------------------------------------------------------------------------------------
 
@@ -249,7 +234,7 @@ class NextItem:
         if not ks:
             raise ArgumentError("ks are the lengths of the lists to be measured; got none. Try ks=(10, 20)")
         for k in ks:
-            _check_k(k)
+            check_k(k)
         rows, offsets = self._rows(histories)
         items = self.items.find(wanted).rows.astype(np.int64).reshape(-1)
         if len(items) != len(offsets) - 1 or not len(items):
@@ -284,8 +269,3 @@ def _measured(best: np.ndarray, items: np.ndarray, ks: tuple[int, ...]) -> dict[
         measured[f"recall@{k}"] = metrics.recall(found, one, k)
         measured[f"ndcg@{k}"] = metrics.ndcg(found, one, k)
     return measured
-
-
-def _check_k(k: int) -> None:
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ArgumentError(f"k must be a whole number from 1 on; got {k!r}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from time import perf_counter
 
 import numpy as np
 
@@ -14,7 +12,7 @@ from hotrow.bridges.ahead import ahead
 from hotrow.models.ctrl_c import CtrlC
 from hotrow.models.losses import Block, Cells, Loss
 from hotrow.models.sequences import Histories, Sequences
-from hotrow.models.training import Progress, Side
+from hotrow.models.training import Course, Progress, Scratch, Side, log_chance
 from hotrow.table.batch import Batch
 
 
@@ -50,6 +48,10 @@ class Step:
     drawn: np.ndarray
     epoch: int
 
+    def __len__(self) -> int:
+        """How many examples it has."""
+        return len(self.column)
+
 
 class NextTrainer:
     """Steps of the table. A row: the item's vector, its bias, and what is added to the vector in a history."""
@@ -61,28 +63,20 @@ class NextTrainer:
         self.first, self.targets = sequences.first_of(), sequences.targets()
         self.log_q = self._log_q()
         self.column_of = np.full(len(items.table), -1, np.int64)
-        self.buffer = np.empty(0, np.float32)
+        self.scores = Scratch()
 
     def _log_q(self) -> np.ndarray:
         """Log of the chance that an item is among a step's candidates, as a next item or drawn: float32 (items,)."""
         count, size = len(self.items.table), min(self.plan.batch_size, len(self.targets))
         share = np.bincount(self.sequences.items[self.targets], minlength=count) / len(self.targets)
-        left_out = size * np.log1p(-np.minimum(share, 1 - 1e-9)) + self.plan.negatives * math.log1p(-1 / (count + 1))
-        return np.log(-np.expm1(np.minimum(left_out, -1e-9))).astype(np.float32)
+        return log_chance(share, size, self.plan.negatives, count)
 
     def run(self, progress: Progress | None, ctrl_c: CtrlC) -> None:
-        """All epochs. The learning rate falls to 0 along half a cosine (Loshchilov, Hutter 2017)."""
-        steps = self.plan.epochs * -(-len(self.targets) // self.plan.batch_size)
-        started, pairs, recent = perf_counter(), 0, 0.0
+        """All epochs."""
+        an_epoch = -(-len(self.targets) // self.plan.batch_size)
+        course = Course(self.plan.epochs, an_epoch, self.plan.learning_rate, progress, ctrl_c)
         with closing(ahead(self._batches(), self._prepare)) as ready:
-            for number, step in enumerate(ready):
-                loss = self._step(step, self.plan.learning_rate * 0.5 * (1 + math.cos(math.pi * number / steps)))
-                pairs += len(step.column)
-                recent = loss if number == 0 else 0.98 * recent + 0.02 * loss
-                if progress is not None:
-                    speed = pairs / (perf_counter() - started)
-                    progress(number + 1, steps, {"loss": recent, "pairs_per_second": speed, "epoch": step.epoch})
-                ctrl_c.check()
+            course.run(ready, self._step)
 
     def _batches(self) -> Iterator[tuple[int, np.ndarray]]:
         for epoch in range(1, self.plan.epochs + 1):
@@ -141,7 +135,7 @@ class NextTrainer:
             known=step.own,
             log_q=step.log_q,
             drawn=step.drawn,
-            scores=self._scores(count, len(candidates)),
+            scores=self.scores.take(count, len(candidates)),
         )
         loss, g_users, g_items, g_bias = self.loss.gradients(block)
         gradients = rows * np.float32(self.plan.l2)
@@ -152,12 +146,6 @@ class NextTrainer:
         gradients[inputs:, dim] += g_bias
         table.update(step.batch, gradients, learning_rate=rate)
         return loss
-
-    def _scores(self, examples: int, candidates: int) -> np.ndarray:
-        """Memory for scores, the same for every step: pages that are fresh cost more than the arithmetic."""
-        if self.buffer.size < examples * candidates:
-            self.buffer = np.empty(examples * candidates * 5 // 4, np.float32)
-        return self.buffer[: examples * candidates].reshape(examples, candidates)
 
 
 def weigh(histories: Histories, decay: float) -> np.ndarray:

@@ -12,6 +12,7 @@ from threadpoolctl import ThreadpoolController
 
 from hotrow.errors import ArgumentError
 from hotrow.kernels import ranking, readonly, threads
+from hotrow.models.losses import normalize
 
 _SCORES = 1 << 21  # that a thread holds at a time: 8 MB, used again
 
@@ -71,6 +72,13 @@ def named(ids: Any, best: np.ndarray, values: np.ndarray) -> tuple[list[list[Any
     """What `rank` returns with ids, by row, in place of rows; places that nothing fills are left out."""
     names = [ids.take(row[row >= 0]).tolist() for row in best]
     return names, [v[row >= 0].tolist() for row, v in zip(best, values, strict=True)]
+
+
+def nearest(vectors: np.ndarray, rows: np.ndarray, ids: Any, k: int) -> tuple[list[list[Any]], list[list[float]]]:
+    """The k nearest by cosine of these rows of vectors, float32 (n, dim), themselves left out: ids and cosines."""
+    unit = normalize(vectors)[0]
+    itself = Known(np.arange(len(unit) + 1), np.arange(len(unit), dtype=np.int32))
+    return named(ids, *rank(unit[rows], unit, rows, itself, min(k, len(unit))))
 
 
 def check_k(k: int) -> None:

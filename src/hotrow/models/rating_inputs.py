@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from hotrow.errors import ArgumentError
+from hotrow.models.pairs import names_of_columns
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,10 @@ class Given:
 
 def columns(given: Any) -> tuple[Any, Any, Any]:
     """The users, the items and the ratings of what was given as ratings."""
-    names = getattr(given, "column_names", None)  # of an Arrow table
-    names = getattr(given, "columns", None) if names is None else names
-    if names is not None and not isinstance(given, tuple | list):
+    names = names_of_columns(given)
+    if names is not None:
         if len(names) != 3:
-            raise ArgumentError(f"ratings are three columns, users, items and ratings; got {list(names)!r}")
+            raise ArgumentError(f"ratings are three columns, users, items and ratings; got {names!r}")
         return given[names[0]], given[names[1]], given[names[2]]
     if not isinstance(given, tuple | list) or len(cast("list[Any]", given)) != 3:
         raise ArgumentError("ratings are (user ids, item ids, ratings), or a table of three columns")

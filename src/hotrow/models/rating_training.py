@@ -11,7 +11,7 @@ import numpy as np
 from hotrow.models import rating_steps as steps
 from hotrow.models.ctrl_c import CtrlC
 from hotrow.models.stopping import Best
-from hotrow.models.training import Progress
+from hotrow.models.training import Progress, falling
 from hotrow.table.batch import Batch
 from hotrow.table.table import Table
 
@@ -45,7 +45,7 @@ class Trainer:
             order = self.random.permutation(n)
             for start in range(0, n, self.batch_size):
                 chosen = order[start : start + self.batch_size]
-                square = self._step(chosen, self.learning_rate * 0.5 * (1 + math.cos(math.pi * number / total)))
+                square = self._step(chosen, falling(self.learning_rate, number, total))
                 squares = square if number == 0 else 0.98 * squares + 0.02 * square
                 number += 1
                 if progress is not None:

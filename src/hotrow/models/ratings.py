@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from hotrow.errors import ArgumentError, UnknownIdError
+from hotrow.errors import ArgumentError
 from hotrow.models import rating_steps as steps
 from hotrow.models.ctrl_c import CtrlC
 from hotrow.models.forgetting import forget
-from hotrow.models.losses import normalize
 from hotrow.models.pairs import columns as columns_of_pairs
-from hotrow.models.pairs import join, split
-from hotrow.models.ranking import Known, rank
+from hotrow.models.pairs import join, last_of_each, split
+from hotrow.models.ranking import Known, check_k, named, nearest, rank
 from hotrow.models.rating_inputs import Given, columns, numbers, scale
 from hotrow.models.rating_training import Trainer
 from hotrow.models.stopping import Best
 from hotrow.models.training import Progress
+from hotrow.models.unknown import check_whole, find_known
 from hotrow.table.initializers import Normal
 from hotrow.table.optimizers import SGD
 from hotrow.table.table import Receipt, Table
@@ -129,7 +129,8 @@ class Ratings:
 
     def _check(self, given: Any, *, learned: bool = True) -> Given:
         """What would be refused is refused now, before a row is made."""
-        _check_whole(self.users, self.items)
+        check_whole(self.users)
+        check_whole(self.items)
         users, items, ratings = columns(given)
         found = Given(users, items, numbers(ratings))
         counts = len(self.users.find(users)), len(self.items.find(items)), len(found.values)
@@ -159,8 +160,8 @@ class Ratings:
             self.between = float(given.values.min()), float(given.values.max())
         users, items = self.users.find(given.users, grow=True), self.items.find(given.items, grow=True)
         codes = join(users.rows, items.rows)
-        distinct, from_the_end = np.unique(codes[::-1], return_index=True)
-        last = np.sort(len(codes) - 1 - from_the_end)
+        distinct, last = last_of_each(codes)
+        last = np.sort(last)
         epochs = self.epochs or (10 if len(self._pairs) else min(40, max(10, round(4e7 / len(last)))))
         self.remember(np.union1d(self._pairs, distinct))
         targets = ((given.values[last] - self.center) / self._unit).astype(np.float32)
@@ -188,7 +189,8 @@ class Ratings:
 
         An id that no fit has seen has no bias and no vector, and is no error. ArgumentError before the first fit.
         """
-        _check_whole(self.users, self.items)
+        check_whole(self.users)
+        check_whole(self.items)
         users, items = columns_of_pairs(pairs)
         of_user, of_item = self.users.find(users), self.items.find(items)
         if len(of_user) != len(of_item):
@@ -211,24 +213,22 @@ class Ratings:
 
         The ratings aren't clipped, or the first ones would all be the same. UnknownIdError for a user of no fit.
         """
-        _check_k(k)
+        check_k(k)
         self._bounds()
-        batch = _found(self.users, users)
+        batch = find_known(self.users, users, where="rating")
         known = Known.of(*split(self._pairs), len(self.users)) if exclude_known else Known.nothing(len(self.users))
         of_user, of_item = self.users.lookup(batch).reshape(-1, self.dim + 1), self.items.vectors()
         left = np.column_stack([of_user, np.ones(len(of_user), np.float32)])
         right = np.column_stack([of_item[:, :-1], np.ones(len(of_item), np.float32), of_item[:, -1]])
         best, scores = rank(left, right, batch.rows, known, min(k, len(self.items)))
-        return _named(self.items, best, np.float32(self.center) + np.float32(self._unit) * scores)
+        return named(self.items.ids(), best, np.float32(self.center) + np.float32(self._unit) * scores)
 
     def similar(self, ids: Any, k: int = 10, *, side: str = "item") -> tuple[list[list[Any]], list[list[float]]]:
         """The k nearest by cosine of each item, or of each user with side="user": ids and cosines, nearest first."""
-        _check_k(k)
+        check_k(k)
         table = self._side(side)
-        batch = _found(table, ids)
-        itself = Known(np.arange(len(table) + 1), np.arange(len(table), dtype=np.int32))
-        unit = normalize(np.ascontiguousarray(table.vectors()[:, :-1]))[0]
-        return _named(table, *rank(unit[batch.rows], unit, batch.rows, itself, min(k, len(table))))
+        batch = find_known(table, ids, where="rating")
+        return nearest(table.vectors()[:, :-1], batch.rows, table.ids(), k)
 
     def evaluate(self, ratings: Any) -> dict[str, float]:
         """How far predictions are from (user ids, item ids, ratings): {"rmse": …, "mae": …}.
@@ -263,7 +263,7 @@ class Ratings:
         saved before, too. What others have learned beside them stays, as do the mean and the scale.
         """
         table = self._side(side)
-        _check_whole(table)
+        check_whole(table)
         receipt, _, pairs = forget(table, ids, self._pairs, users=side == "user")
         self.remember(pairs)
         return receipt
@@ -287,33 +287,6 @@ def _seen(table: Table, batch: Batch) -> np.ndarray:
     vectors = table.lookup(batch)
     vectors[batch.rows < 0] = 0
     return vectors
-
-
-def _found(table: Table, ids: Any) -> Batch:
-    _check_whole(table)
-    batch = table.find(ids)
-    if batch.missing().any():
-        unknown = batch.name(int(np.flatnonzero(batch.missing())[0]))
-        raise UnknownIdError(f"id {unknown} has no vector: it was in no rating that the model was trained on")
-    return batch
-
-
-def _named(table: Table, best: np.ndarray, values: np.ndarray) -> tuple[list[list[Any]], list[list[float]]]:
-    """Rows to ids; places that nothing fills are left out."""
-    ids = table.ids()
-    names = [ids.take(row[row >= 0]).tolist() for row in best]
-    return names, [v[row >= 0].tolist() for row, v in zip(best, values, strict=True)]
-
-
-def _check_whole(*tables: Table) -> None:
-    """A model goes by row, as its pairs do."""
-    if any(table.has_holes for table in tables):
-        raise ArgumentError("ids of this model's tables were forgotten by the table: use Ratings.forget, or fit anew")
-
-
-def _check_k(k: int) -> None:
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ArgumentError(f"k must be a whole number from 1 on; got {k!r}")
 
 
 def is_ratings(folder: Path) -> bool:

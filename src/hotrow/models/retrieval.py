@@ -14,9 +14,9 @@ from hotrow.models.evaluation import NOTHING, HeldOut
 from hotrow.models.features import Feature, Given, check
 from hotrow.models.folding import Folder, distinct, flat
 from hotrow.models.forgetting import forget
-from hotrow.models.losses import Loss, make_loss, normalize
+from hotrow.models.losses import Loss, make_loss
 from hotrow.models.pairs import check_lengths, columns, join, split
-from hotrow.models.ranking import Known, blas_on_one_thread, check_k, named, rank
+from hotrow.models.ranking import Known, blas_on_one_thread, check_k, named, nearest, rank
 from hotrow.models.starting import start
 from hotrow.models.towers import Side, all_vectors, vectors
 from hotrow.models.training import Pairs, Plan, Progress, Trainer
@@ -151,7 +151,12 @@ class Retrieval:
     def _best(self, validation: Any, patience: int) -> stopping.Best:
         """Keeps the best tables, by NDCG@20 on these pairs."""
         tables = self.users, self.items, *(f.table for side in ("user", "item") for f in self._parts(side))
-        best = stopping.Best(tables, lambda: self.evaluate(validation, ks=(20,))["ndcg@20"], patience)
+        batch, held_out = self._held_out(validation, (20,))
+
+        def measure() -> float:
+            return evaluation.measured(self._ranking(batch, held_out, 20), held_out, (20,))["ndcg@20"]
+
+        best = stopping.Best(tables, measure, patience)
         self.validated = best.measured
         return best
 
@@ -271,10 +276,7 @@ class Retrieval:
         check_k(k)
         table = self._table(side)
         batch = find_known(table, ids)
-        itself = Known(np.arange(len(table) + 1), np.arange(len(table), dtype=np.int32))
-        unit = normalize(self._every(side)[:, : self.dim])[0]
-        best = rank(unit[batch.rows], unit, batch.rows, itself, min(k, len(table)))
-        return named(table.ids(), *best)
+        return nearest(self._every(side)[:, : self.dim], batch.rows, table.ids(), k)
 
     def vectors(self, ids: Any, *, side: str = "item") -> np.ndarray:
         """The vectors of items, and their bias as the last column, or of users: float32 (n, dim + 1) or (n, dim).

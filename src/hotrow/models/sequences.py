@@ -16,6 +16,7 @@ import numpy as np
 
 from hotrow.bridges.ragged import take_apart
 from hotrow.errors import ArgumentError
+from hotrow.models.pairs import names_of_columns
 from hotrow.table.optimizers import SGD
 from hotrow.table.table import Table
 
@@ -89,11 +90,10 @@ class Histories:
 
 def take_pairs(pairs: Any) -> tuple[Any, Any, np.ndarray | None]:
     """The columns of what was given as pairs in time order: users, items, and times if there are any."""
-    names = getattr(pairs, "column_names", None)  # of an Arrow table
-    names = getattr(pairs, "columns", None) if names is None else names
+    names = names_of_columns(pairs)
     if isinstance(pairs, np.ndarray) and pairs.ndim == 2:
         given = [pairs[:, column] for column in range(pairs.shape[1])]
-    elif names is not None and not isinstance(pairs, tuple | list):
+    elif names is not None:
         given = [pairs[name] for name in names]
     elif isinstance(pairs, tuple | list):
         given = list(cast("list[Any]", pairs))

@@ -19,6 +19,7 @@ import numpy as np
 
 from hotrow.kernels import pooling, threads
 from hotrow.models.losses import in_slices, normalize
+from hotrow.models.ranking import Known
 from hotrow.models.training import Pairs
 from hotrow.table.batch import Bags
 
@@ -41,9 +42,8 @@ class Weighted:
     def of(cls, rows: np.ndarray, columns: np.ndarray, weights: np.ndarray, count: int) -> Weighted:
         """From cells in any order: int64 (n,) twice, float32 (n,); count: how many rows there are."""
         order = np.argsort(rows, kind="stable")
-        starts = np.zeros(count + 1, np.int64)
-        np.cumsum(np.bincount(rows, minlength=count), out=starts[1:])
-        return cls(Bags(starts, weights[order], pooling.SUM), columns[order].astype(np.int32))
+        cells = Known.of(rows[order], columns[order], count)
+        return cls(Bags(cells.starts, weights[order], pooling.SUM), cells.items)
 
     def times(self, matrix: np.ndarray) -> np.ndarray:
         """The product with float32 (columns, k) → float32 (rows, k)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class Best:
         self.measured.append(self.measure())
         if self.epoch == 0 or self.measured[-1] > self.measured[self.epoch - 1]:
             self.epoch = len(self.measured)
-            self._states = [deepcopy(table.state()) for table in self.tables]
+            self._states = [_kept(table.state()) for table in self.tables]
         return len(self.measured) - self.epoch >= self.patience
 
     def restore(self) -> None:
@@ -41,6 +41,11 @@ class Best:
         if self._states is not None and self.epoch < len(self.measured):
             for table, state in zip(self.tables, self._states, strict=True):
                 table.restore(state)
+
+
+def _kept(state: State) -> State:
+    """With weights and slots of its own: the rest stays, as no row is made or goes between two epochs."""
+    return replace(state, weights=state.weights.copy(), slots={name: slot.copy() for name, slot in state.slots.items()})
 
 
 def measurable(tables: tuple[Table, Table], pairs: tuple[Any, Any], validation: tuple[Any, Any]) -> bool:

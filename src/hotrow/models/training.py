@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
 from time import perf_counter
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -64,6 +64,81 @@ class Step:
     drawn: np.ndarray
     epoch: int
 
+    def __len__(self) -> int:
+        """How many pairs it has."""
+        return len(self.pairs[0])
+
+
+def falling(rate: float, number: int, steps: int) -> float:
+    """A learning rate that falls to 0 along half a cosine (Loshchilov, Hutter 2017), at step `number` from 0 on."""
+    return rate * 0.5 * (1 + math.cos(math.pi * number / steps))
+
+
+def log_chance(share: np.ndarray, size: int, drawn: int, among: int) -> np.ndarray:
+    """Log of the chance that an item is among the candidates of a step, by one of its pairs or drawn: float32 (items,).
+
+    share float64 (items,): its share of all pairs; size: pairs a step; drawn: evenly, so many `among` so many items.
+    """
+    left_out = size * np.log1p(-np.minimum(share, 1 - 1e-9)) + drawn * math.log1p(-1 / (among + 1))
+    return np.log(-np.expm1(np.minimum(left_out, -1e-9))).astype(np.float32)
+
+
+class Scratch:
+    """Memory for the scores of a step, the same for every one: pages that are fresh cost more than the arithmetic."""
+
+    def __init__(self) -> None:
+        self._buffer = np.empty(0, np.float32)
+
+    def take(self, rows: int, columns: int) -> np.ndarray:
+        """float32 (rows, columns) of whatever was there before."""
+        if self._buffer.size < rows * columns:
+            self._buffer = np.empty(rows * columns * 5 // 4, np.float32)
+        return self._buffer[: rows * columns].reshape(rows, columns)
+
+
+class Prepared(Protocol):
+    """A step that is ready to be taken: how many pairs it has, and of which epoch it is."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def epoch(self) -> int:
+        """From 1 on."""
+        ...
+
+
+S = TypeVar("S", bound=Prepared)
+
+
+@dataclass(frozen=True)
+class Course:
+    """The way that training takes, step by step, and who is told of it."""
+
+    epochs: int
+    an_epoch: int
+    learning_rate: float
+    progress: Progress | None
+    ctrl_c: CtrlC
+
+    def run(self, ready: Iterable[S], take: Callable[[S, float], float], best: Best | None = None) -> None:
+        """Take steps, `take(step, learning rate)` → its loss, until there are no more or `best` has enough."""
+        steps = self.epochs * self.an_epoch
+        started, pairs, recent = perf_counter(), 0, 0.0
+        for number, step in enumerate(ready):
+            loss = take(step, falling(self.learning_rate, number, steps))
+            pairs += len(step)
+            recent = loss if number == 0 else 0.98 * recent + 0.02 * loss
+            enough = best is not None and (number + 1) % self.an_epoch == 0 and best.enough()
+            if self.progress is not None:
+                speed = pairs / (perf_counter() - started)
+                facts = {"loss": recent, "pairs_per_second": speed, "epoch": step.epoch}
+                if best is not None and best.measured:
+                    facts["validation"] = best.measured[-1]
+                self.progress(number + 1, steps, facts)
+            self.ctrl_c.check()
+            if enough:
+                break
+
 
 class Trainer:
     """Steps of the two tables. `known`: the pairs of earlier fits, which are no negatives."""
@@ -78,7 +153,7 @@ class Trainer:
         self.log_q = self._log_q()
         self.column_of = np.full(len(items.table), -1, np.int32)
         self.cells = np.empty((2, 1 << 16), np.int32)
-        self.buffer = np.empty(0, np.float32)
+        self.scores = Scratch()
 
     def _drawable(self) -> np.ndarray | None:
         """The items that negatives are drawn from, int64 (n,); None for all of them.
@@ -94,33 +169,15 @@ class Trainer:
         """Log of the chance that an item is among a step's candidates, by a pair or drawn: float32 (items,)."""
         count, size = len(self.items.table), min(self.plan.batch_size, len(self.pairs))
         share = np.bincount(self.pairs.items, minlength=count) / len(self.pairs)
-        drawn = count if self.drawable is None else len(self.drawable)
-        left_out = size * np.log1p(-np.minimum(share, 1 - 1e-9)) + self._pool * math.log1p(-1 / (drawn + 1))
-        return np.log(-np.expm1(np.minimum(left_out, -1e-9))).astype(np.float32)
+        return log_chance(share, size, self._pool, count if self.drawable is None else len(self.drawable))
 
     def run(self, progress: Progress | None, ctrl_c: CtrlC, best: Best | None = None) -> None:
-        """All epochs, or until `best` has enough. The learning rate falls to 0 along half a cosine (Loshchilov, Hutter
-        2017).
-        """
-        an_epoch = -(-len(self.pairs) // self.plan.batch_size)
-        steps = self.plan.epochs * an_epoch
-        started, pairs, recent = perf_counter(), 0, 0.0
+        """All epochs, or until `best` has enough."""
         epochs = chain.from_iterable(self._batches(epoch) for epoch in range(1, self.plan.epochs + 1))
+        an_epoch = -(-len(self.pairs) // self.plan.batch_size)
+        course = Course(self.plan.epochs, an_epoch, self.plan.learning_rate, progress, ctrl_c)
         with closing(ahead(epochs, self._prepare)) as ready:
-            for number, step in enumerate(ready):
-                loss = self._step(step, self.plan.learning_rate * 0.5 * (1 + math.cos(math.pi * number / steps)))
-                pairs += len(step.pairs[0])
-                recent = loss if number == 0 else 0.98 * recent + 0.02 * loss
-                enough = best is not None and (number + 1) % an_epoch == 0 and best.enough()
-                if progress is not None:
-                    speed = pairs / (perf_counter() - started)
-                    facts = {"loss": recent, "pairs_per_second": speed, "epoch": step.epoch}
-                    if best is not None and best.measured:
-                        facts["validation"] = best.measured[-1]
-                    progress(number + 1, steps, facts)
-                ctrl_c.check()
-                if enough:
-                    break
+            course.run(ready, self._step, best)
 
     def _batches(self, epoch: int) -> Iterator[tuple[int, np.ndarray]]:
         """All pairs once, in a random order, but up to TOGETHER of a user side by side."""
@@ -174,7 +231,7 @@ class Trainer:
             known=step.known,
             log_q=step.log_q,
             drawn=step.drawn,
-            scores=self._scores(len(step.users), len(step.items)),
+            scores=self.scores.take(len(step.users), len(step.items)),
         )
         loss, g_users, g_items, g_bias = self.loss.gradients(block)
         self.users.update(step.users, g_users, own_users, self.plan.l2, rate)
@@ -191,7 +248,7 @@ class Trainer:
         What they are chosen from counts as drawn: those left out would have added next to nothing to the sum over the
         negatives, and that is all that they are for.
         """
-        scores = self._scores(len(users), len(items))
+        scores = self.scores.take(len(users), len(items))
         self.loss.score(users, items, scores)
         scores[step.pairs] = scores[step.known] = -np.inf
         highest = scores.max(0)
@@ -211,11 +268,6 @@ class Trainer:
             drawn=drawn[drawn >= 0],
         )
         return step, items[keep], own_rows[keep]
-
-    def _scores(self, users: int, items: int) -> np.ndarray:
-        if self.buffer.size < users * items:
-            self.buffer = np.empty(users * items + users * items // 4, np.float32)
-        return self.buffer[: users * items].reshape(users, items)
 
     def _known_cells(self, users: np.ndarray) -> Cells:
         most = int((self.known.starts[users + 1] - self.known.starts[users]).sum())

@@ -23,12 +23,15 @@ def check_whole(table: Table) -> None:
         )
 
 
-def find_known(table: Table, ids: Any, offsets: Any = None) -> Batch:
-    """The Batch of ids that all have rows, with offsets of bags. UnknownIdError, with ids that are written alike."""
+def find_known(table: Table, ids: Any, offsets: Any = None, *, where: str = "pair") -> Batch:
+    """The Batch of ids that all have rows, with offsets of bags. UnknownIdError, with ids that are written alike.
+
+    where: what the model was trained on, that an unknown id was in none of
+    """
     check_whole(table)
     batch = table.find(ids, offsets=offsets)
     if batch.missing().any():
-        raise UnknownIdError(_strange(table, batch))
+        raise UnknownIdError(_strange(table, batch, where))
     return batch
 
 
@@ -38,10 +41,10 @@ def found_or_ids(pairs: Any, users: Batch, items: Batch) -> tuple[Any, Any]:
     return user_ids if users.missing().any() else users, item_ids if items.missing().any() else items
 
 
-def _strange(table: Table, batch: Batch) -> str:
+def _strange(table: Table, batch: Batch, where: str) -> str:
     """A message about an unknown id, with names that are written alike."""
     u = int(np.flatnonzero(batch.missing())[0])
-    message = f"id {batch.name(u)} has no vector: it was in no pair that the model was trained on"
+    message = f"id {batch.name(u)} has no vector: it was in no {where} that the model was trained on"
     if table.kind == "string":
         wanted = batch.name(u).rsplit(" (", 1)[0][1:-1]
         near = (id for id in table.ids().to_pylist() if abs(len(id) - len(wanted)) <= 3 and id[:1] == wanted[:1])
