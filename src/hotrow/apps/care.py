@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +12,7 @@ from hotrow.apps.console import Output, printable
 from hotrow.apps.measured import show_metrics
 from hotrow.errors import DataError, HotrowError
 from hotrow.models import classifier_files, next_files
-from hotrow.store.sealed import LIMIT, read_whole
-
-REPORT = "report.json"
+from hotrow.models.folders import REPORT, report_of
 
 
 def inspect(options: argparse.Namespace, output: Output) -> None:
@@ -167,15 +164,6 @@ def _shown(facts: dict[str, Any]) -> list[str]:
     generations = ", ".join(f"{number}{' (delta)' if number in deltas else ''}" for number in facts["generations"])
     counts = f"{facts['rows']:,}", str(facts["dim"]), str(facts["ids"]), facts["optimizer"], f"{facts['steps']:,}"
     return [*counts, f"{facts['bytes']:,}", generations]
-
-
-def report_of(folder: Path) -> dict[str, Any] | None:
-    """What `hotrow train` wrote beside the model, if it did."""
-    path = folder / REPORT
-    if not path.is_file():
-        return None
-    with _as_written(path):
-        return dict(json.loads(read_whole(path, LIMIT)))
 
 
 @contextmanager

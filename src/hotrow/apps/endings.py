@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hotrow.apps.care import REPORT
 from hotrow.apps.console import Output
 from hotrow.errors import DataError
+from hotrow.models.folders import REPORT
+from hotrow.store import derived
 from hotrow.store.files import write_durably
 
 TRIALS = "tune.json"  # what `hotrow tune` tried
@@ -22,7 +23,7 @@ def check_out(folder: Path, what: str, others: set[str], is_ours: Callable[[str]
     """
     if folder.exists() and not folder.is_dir():
         raise DataError(f"--out {folder} is a file; give the name of a folder")
-    ours = others | {REPORT, f"{REPORT}.tmp"}
+    ours = others | {REPORT, f"{REPORT}.tmp", derived.NAME}
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     strange = [name for name in names if name not in ours and not is_ours(name)]
     if strange:
@@ -40,9 +41,10 @@ def stopped(model: Any, folder: Path, seconds: float, output: Output, trials: di
 
 
 def save(model: Any, folder: Path, trials: dict[str, Any] | None = None) -> None:
-    """Save a model, with the trials that led to it; a report or trials that are there would be another model's."""
+    """Save a model, with the trials that led to it; what is there of another's, or was made from it, goes."""
     for name in (REPORT, TRIALS):
         (folder / name).unlink(missing_ok=True)
+    derived.remove(folder)
     model.save(folder)
     if trials is not None:
         _write(folder / TRIALS, trials)

@@ -14,8 +14,8 @@ from hotrow.apps.questions import as_id, open_model
 from hotrow.errors import DataError
 from hotrow.models import classifier_files, next_files, saving
 from hotrow.store import compact as compact_table
+from hotrow.store import derived, load, view
 from hotrow.store import generations as folders
-from hotrow.store import load, view
 from hotrow.store.files import sync_folder
 from hotrow.store.lock import lock
 
@@ -46,6 +46,8 @@ def forget(options: argparse.Namespace, output: Output) -> None:
         removed = _forget_in_model(folder, options)
     else:
         removed = _forget_in_table(tables_of(folder)["table"], options, output)
+    if (removed or options.rewrite) and (size := derived.remove(folder)):  # it has ids, and can be made anew
+        removed.append(_part(f"{derived.NAME}/, all of it", 0, size))
     receipt: dict[str, Any] = {
         "model": str(folder),
         "ids": options.id,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotrow.apps import backends
-from hotrow.apps.care import report_of
 from hotrow.apps.console import Output
 from hotrow.apps.frame import decoded, places_of
 from hotrow.apps.kinds import OUT, Told, made
@@ -21,6 +20,7 @@ from hotrow.apps.reading import read_columns
 from hotrow.apps.sources import open_sources
 from hotrow.errors import CorruptError, DataError
 from hotrow.models import classifier_files
+from hotrow.models.folders import report_of
 from hotrow.models.ratings import Ratings, is_ratings
 
 if TYPE_CHECKING:

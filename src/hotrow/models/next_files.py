@@ -13,8 +13,9 @@ Until next.json is replaced, the model is the one before, all of it. It ends wit
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hotrow.errors import ArgumentError, CorruptError
 from hotrow.models.saving import NAME as OTHER
@@ -29,6 +30,7 @@ from hotrow.store.strict_json import natural
 if TYPE_CHECKING:
     from hotrow.models.next_item import NextItem
 
+M = TypeVar("M", bound="NextItem")
 NAME = "next.json"
 FORMAT = 1
 _FIELDS = {"format", "config", "generation"}
@@ -77,14 +79,14 @@ def _names(folder: Path, number: int) -> bool:
         return (folder / NAME).exists()
 
 
-def load(kind: type[NextItem], folder: Path) -> NextItem:
-    """The model in `folder`. CorruptError, naming the file, for what isn't one."""
+def load(kind: type[M], folder: Path, open_table: Callable[[Path, int], Any] = load_table) -> M:
+    """The model in `folder`, its table opened by `open_table`. CorruptError, naming the file, for what isn't one."""
     described = read_description(folder)
     try:
         model = kind(**described["config"])
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise CorruptError(f"{folder / NAME}: its config is no model's: {error!r:.300}") from error
-    items = load_table(table_folder(folder, "items"), described["generation"])
+    items = open_table(table_folder(folder, "items"), described["generation"])
     if items.dim != model.items.dim:
         raise CorruptError(
             f"{folder / NAME}: its table has rows of {items.dim} floats, expected {model.items.dim}, which is "

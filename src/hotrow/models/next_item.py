@@ -184,8 +184,11 @@ class NextItem:
         table = self.items.vectors()
         pooled = pool(table[histories.items], histories, weigh(histories, self.decay))
         known = Known(offsets, rows.astype(np.int32)) if exclude_known else Known.nothing(count)
-        factors = self._loss.item_factors(table[:, : self.dim], table[:, self.dim])
+        factors = self._item_factors(table)
         return rank(self._loss.user_factors(pooled), factors, np.arange(count), known, min(k, len(self.items)))
+
+    def _item_factors(self, table: np.ndarray) -> np.ndarray:
+        return self._loss.item_factors(table[:, : self.dim], table[:, self.dim])
 
     def similar(self, ids: Any, k: int = 10) -> tuple[list[list[Any]], list[list[float]]]:
         """The k nearest items by cosine of each item: ids and cosines, nearest first. UnknownIdError for a strange one.

@@ -264,9 +264,11 @@ class Retrieval:
         ids, offsets = flat(histories)
         batch = find_known(self.items, ids, offsets)
         own = distinct(batch.rows, offsets)
+        return self._folder().place(own), own
+
+    def _folder(self) -> Folder:
         counts = np.bincount(self.known().items, minlength=len(self.items))
-        folder = Folder.of(self.loss, self._every("item"), counts, np.random.default_rng(self.seed))
-        return folder.place(own), own
+        return Folder.of(self.loss, self._every("item"), counts, np.random.default_rng(self.seed))
 
     def similar(self, ids: Any, k: int = 10, *, side: str = "item") -> tuple[list[list[Any]], list[list[float]]]:
         """The k nearest by cosine of each item, or of each user with side="user": ids and cosines, nearest first.

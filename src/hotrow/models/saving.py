@@ -21,9 +21,10 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from hotrow.models.retrieval import Retrieval
     from hotrow.table.table import Table
 
+M = TypeVar("M", bound="Retrieval")
 NAME = "model.json"
 FORMAT = 1
 WITH_FEATURES = 2
@@ -151,28 +153,28 @@ def _tidy(folder: Path, numbers: dict[str, int]) -> None:
                 old.unlink()
 
 
-def load(kind: type[Retrieval], folder: Path) -> Retrieval:
-    """The model in `folder`. CorruptError, naming the file, for what isn't one."""
+def load(kind: type[M], folder: Path, open_table: Callable[[Path, int], Any] = load_table) -> M:
+    """The model in `folder`, its tables opened by `open_table`. CorruptError, naming the file, for what isn't one."""
     described = read_description(folder)
     model = _empty(kind, folder / NAME, described["config"])
     numbers = described["generations"]
-    model.users, model.items = (_load_table(folder, side, numbers, getattr(model, side).dim) for side in _SIDES)
+
+    def opened(name: str, dim: int) -> Any:
+        table = open_table(table_folder(folder, name), numbers[name])
+        if table.dim != dim:
+            raise CorruptError(f"{folder / NAME}: table {name} has vectors of {table.dim} floats, expected {dim}")
+        return table
+
+    model.users, model.items = (opened(side, getattr(model, side).dim) for side in _SIDES)
     path, part = pairs_file(folder, described["pairs"])
     model.remember(_read_pairs(path, part, model.users, model.items))
     for side, entities in (("user", model.users), ("item", model.items)):
         features = model.parts[side]
         for place, told in enumerate(described.get("features", {side: []})[side]):
-            table = _load_table(folder, _folder_of(side, place), numbers, entities.dim)
+            table = opened(_folder_of(side, place), entities.dim)
             path, part = pairs_file(folder, told["pairs"])
             features[told["name"]] = Feature(entities, table, _read_pairs(path, part, entities, table))
     return model
-
-
-def _load_table(folder: Path, name: str, numbers: dict[str, int], dim: int) -> Table:
-    table = load_table(table_folder(folder, name), numbers[name])
-    if table.dim != dim:
-        raise CorruptError(f"{folder / NAME}: table {name} has vectors of {table.dim} floats, expected {dim}")
-    return table
 
 
 def _read_pairs(path: Path, part: Part, first: Table, second: Table) -> np.ndarray:
@@ -187,7 +189,7 @@ def _read_pairs(path: Path, part: Part, first: Table, second: Table) -> np.ndarr
     return pairs
 
 
-def _empty(kind: type[Retrieval], path: Path, config: dict[str, Any]) -> Retrieval:
+def _empty(kind: type[M], path: Path, config: dict[str, Any]) -> M:
     """A model of this config that has learned nothing yet."""
     try:
         return kind(**config)

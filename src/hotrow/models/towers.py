@@ -19,6 +19,7 @@ from hotrow.models.features import Feature, Given
 from hotrow.models.pairs import join
 from hotrow.table.batch import Batch
 from hotrow.table.table import Table
+from hotrow.table.view import View
 
 _AT_ONCE = 1 << 16  # rows that are moved at a time, when a fit begins
 
@@ -168,7 +169,7 @@ def _pieces(rows: np.ndarray) -> list[np.ndarray]:
     return [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]
 
 
-def vectors(table: Table, rows: Batch, features: Sequence[Feature]) -> np.ndarray:
+def vectors(table: View, rows: Batch, features: Sequence[Feature]) -> np.ndarray:
     """The vectors of a batch's ids, which all have rows: float32 (n, dim)."""
     made = table.lookup(rows).reshape(-1, table.dim)
     for feature in features:
@@ -176,9 +177,9 @@ def vectors(table: Table, rows: Batch, features: Sequence[Feature]) -> np.ndarra
     return made
 
 
-def all_vectors(table: Table, features: Sequence[Feature]) -> np.ndarray:
+def all_vectors(table: View, features: Sequence[Feature]) -> np.ndarray:
     """Every vector, in the order of rows: float32 (rows, dim)."""
-    made = table.vectors()
+    made = table.vectors()  # of a view it may be shared
     for feature in features:
-        made += feature.look(np.arange(len(table)))
+        made = made + feature.look(np.arange(len(table)))
     return made

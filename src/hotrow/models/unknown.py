@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
 from hotrow.errors import ArgumentError, UnknownIdError
 from hotrow.models.pairs import columns
+from hotrow.models.spelling import alike
 from hotrow.table.batch import Batch
 from hotrow.table.table import Table
-
-_ALIKE = 20_000  # ids that are compared with a mistyped one
 
 
 def check_whole(table: Table) -> None:
@@ -46,9 +44,7 @@ def _strange(table: Table, batch: Batch, where: str) -> str:
     u = int(np.flatnonzero(batch.missing())[0])
     message = f"id {batch.name(u)} has no vector: it was in no {where} that the model was trained on"
     if table.kind == "string":
-        wanted = batch.name(u).rsplit(" (", 1)[0][1:-1]
-        near = (id for id in table.ids().to_pylist() if abs(len(id) - len(wanted)) <= 3 and id[:1] == wanted[:1])
-        alike = get_close_matches(wanted, [id for id, _ in zip(near, range(_ALIKE), strict=False)], 3, 0.6)
-        if alike:
-            message += f"; there are {', '.join(map(repr, alike))}"
+        near = alike(table.ids(), batch.name(u).rsplit(" (", 1)[0][1:-1])
+        if near:
+            message += f"; there are {', '.join(map(repr, near))}"
     return message

@@ -80,6 +80,11 @@ class SnapshotView(Own):
         """The number of the generation that is looked up."""
         return self._saved.generation
 
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The checksums of the manifests of the snapshot, and of the deltas, that are looked up."""
+        return self._links
+
     def check(self) -> None:
         """Compare what wasn't looked at yet with its checksums, now. CorruptError names the file."""
         self._guarded(Guard.check_all)
@@ -138,6 +143,10 @@ class SnapshotView(Own):
         """As `View.vectors`; the file of the weights is compared with its checksums first."""
         vectors = super().vectors
         return self._of_one_turn(lambda: self._guarded(Guard.read_whole) or vectors())
+
+    def listed(self) -> tuple[Any, np.ndarray]:
+        """`ids()` and `vectors()` of one generation, whatever `refresh` does meanwhile."""
+        return self._of_one_turn(lambda: (self.ids(), self.vectors()))
 
     def _guarded(self, check: Callable[[Guard], None]) -> None:
         if (guard := self._guard) is not None:
