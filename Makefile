@@ -31,7 +31,7 @@ WORKERS := -n auto --maxprocesses 4
 
 # What comes out the same whichever way kernels run: once is enough.
 ONCE := $(foreach name,house docs ops crashes disk faults killed model_crashes hostile checkpoint torch_snapshots \
-    jax_examples torch_example benchmarks explain readers,--ignore=tests/test_$(name).py)
+    jax_examples torch_example benchmarks explain readers folders,--ignore=tests/test_$(name).py)
 
 # The backends of hotrow.keras, each in processes of its own.
 BACKENDS := tensorflow jax torch
@@ -90,8 +90,8 @@ clean: ## remove all that was made here but .venv
 # --- .venv -----------------------------------------------------------------------------------------------------------
 
 $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "Installing hotrow into $(VENV): once, about a minute"
-	$(PIP_INSTALL) -e .
+	@echo "Installing hotrow and its server into $(VENV): once, about a minute"
+	$(PIP_INSTALL) -e '.[serve]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python

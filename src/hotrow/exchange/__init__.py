@@ -1,0 +1,1 @@
+"""To the files of other programs, and back."""

@@ -1,0 +1,1 @@
+"""The server: what a folder holds, by HTTP, while others save there."""
