@@ -239,3 +239,14 @@ def test_somebody_new_is_recommended_what_goes_with_their_items(tmp_path, capsys
     assert [entry["id"][:3] for entry in found["recommended"]] == ["tea", "tea"]
     assert main(["recommend", str(tmp_path), "--after", "tea 99"]) == 1
     assert "tea 99" in capsys.readouterr().err
+
+
+def test_the_report_has_the_course_of_the_training(tmp_path, purchases):
+    assert main(["train", str(purchases), "--user", "customer", "--item", "item", "--out", str(tmp_path)]) == 0
+    course = json.loads((tmp_path / "report.json").read_text())["course"]
+    done = [point["done"] for point in course]
+    assert done == sorted(set(done))
+    assert 2 <= len(course) <= 401
+    assert course[-1]["epoch"] == max(point["epoch"] for point in course)
+    assert course[-1]["loss"] < course[0]["loss"]
+    assert set(course[0]) == {"done", "epoch", "loss"}

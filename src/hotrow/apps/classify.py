@@ -14,6 +14,7 @@ from hotrow.apps import backends, endings, kinds
 from hotrow.apps import rows as rows_
 from hotrow.apps.care import show_classifier_metrics
 from hotrow.apps.console import Output, printable
+from hotrow.apps.fitting import Course
 from hotrow.apps.frame import Frame, read_frame
 from hotrow.apps.kinds import BAG, DISCRETE, NUMBER, OUT, Told
 from hotrow.apps.reading import counted
@@ -41,7 +42,8 @@ def train(options: argparse.Namespace, output: Output) -> int:
     output.say()
     model = Classifier(rows.kinds, seed=options.seed, **_chosen(options))
     started = time.perf_counter()
-    interrupted = _fit(model, rows, output, "training")
+    course = Course()
+    interrupted = _fit(model, rows, output, "training", course)
     seconds = time.perf_counter() - started
     model.notes = {"columns": [one.to_json() for one in told], "label": options.label, "tables": _tables(model)}
     if interrupted:
@@ -49,7 +51,7 @@ def train(options: argparse.Namespace, output: Output) -> int:
     endings.save(model, folder)
     report = _measure(model, rows, output) | {"rows": rows.counts, "columns": [one.to_json() for one in told]}
     report |= {"classes": model.classes, "backend": backend, "seconds": round(seconds, 3)}
-    report |= {"data": ", ".join(frame.sources)}
+    report |= {"data": ", ".join(frame.sources), **course.told()}
     return endings.done(report, folder, seconds, output, show_classifier_metrics)
 
 
@@ -145,14 +147,13 @@ def _chosen(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in names.items() if value is not None}
 
 
-def _fit(model: Classifier, rows: Rows, output: Output, what: str) -> bool:
+def _fit(model: Classifier, rows: Rows, output: Output, what: str, course: Course) -> bool:
     """Train; whether Ctrl-C ended it."""
     training, validation = rows.parts["train"], rows.parts["validation"]
     try:
         with output.bar(what, _facts) as progress:
-            model.fit(
-                training.columns, training.labels, validation=(validation.columns, validation.labels), progress=progress
-            )
+            checked = validation.columns, validation.labels
+            model.fit(training.columns, training.labels, validation=checked, progress=course.beside(progress))
     except KeyboardInterrupt:
         if not model.classes:
             raise
@@ -184,7 +185,7 @@ def logistic(rows: Rows, seed: int, output: Output) -> Classifier:
     from hotrow.models.classify import Classifier
 
     model = Classifier(rows.kinds, seed=seed, batch_size=_batch(rows), **_LOGISTIC)
-    if _fit(model, rows, output, "logistic regression, to compare"):
+    if _fit(model, rows, output, "logistic regression, to compare", Course()):
         raise KeyboardInterrupt
     return model
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from hotrow.apps.console import Output
@@ -18,8 +21,45 @@ def read_roles(options: argparse.Namespace, roles: tuple[str, ...], output: Outp
         )  # fmt: skip
 
 
-def fitted(model: Any, given: Any, output: Output, *, error: str = "loss", of: str = "pairs", **more: Any) -> bool:
-    """Train; whether Ctrl-C ended it, with something learned.
+_POINTS = 200  # of a course: what a picture can show
+
+
+@dataclass
+class Course:
+    """The way a training took, for its report: some 200 points of {"done", "epoch", "loss", …}, in steps done."""
+
+    points: list[dict[str, Any]] = field(default_factory=list)
+
+    def beside(
+        self, progress: Callable[[int, int, dict[str, Any]], None]
+    ) -> Callable[[int, int, dict[str, Any]], None]:
+        """What `fit` takes as progress: it is noted here, too."""
+
+        def advance(done: int, total: int, facts: dict[str, Any]) -> None:
+            progress(done, total, facts)
+            every = max(1, total // _POINTS)
+            if done % every == 0 or done == total:
+                self.points.append({"done": done} | {key: _finite(facts[key]) for key in facts if key not in _PASSING})
+
+        return advance
+
+    def told(self) -> dict[str, Any]:
+        """The part of a report that tells of it."""
+        return {"course": self.points}
+
+
+_PASSING = {"pairs_per_second"}  # of the machine and the hour, not of the model
+
+
+def _finite(value: Any) -> Any:
+    """A number that JSON can say; None for what isn't one yet."""
+    return value if isinstance(value, int) else round(value, 6) if math.isfinite(value) else None
+
+
+def fitted(
+    model: Any, given: Any, output: Output, course: Course, *, error: str = "loss", of: str = "pairs", **more: Any
+) -> bool:
+    """Train; whether Ctrl-C ended it, with something learned. The course of it is noted in `course`.
 
     error, of: what is shown of the progress, and what its speed counts; more: what `fit` takes besides.
     """
@@ -32,7 +72,7 @@ def fitted(model: Any, given: Any, output: Output, *, error: str = "loss", of: s
 
     try:
         with output.bar("training", said) as progress:
-            model.fit(given, progress=progress, **more)
+            model.fit(given, progress=course.beside(progress), **more)
     except KeyboardInterrupt:
         if not len(model.items):
             raise

@@ -11,7 +11,7 @@ import numpy as np
 
 from hotrow.apps import endings, settings
 from hotrow.apps.console import Output, printable
-from hotrow.apps.fitting import fitted, read_roles
+from hotrow.apps.fitting import Course, fitted, read_roles
 from hotrow.apps.measured import show_metrics
 from hotrow.apps.reading import Columns, counted
 from hotrow.errors import DataError
@@ -53,7 +53,8 @@ def train(options: argparse.Namespace, output: Output) -> int:
     model = NextItem(seed=options.seed, **settings.chosen(options))
     ids = columns.item.values
     started = time.perf_counter()
-    interrupted = fitted(model, (users, ids.take(item[places])), output, of="items")
+    course = Course()
+    interrupted = fitted(model, (users, ids.take(item[places])), output, course, of="items")
     seconds = time.perf_counter() - started
     if interrupted:
         return endings.stopped(model, folder, seconds, output)
@@ -65,7 +66,7 @@ def train(options: argparse.Namespace, output: Output) -> int:
         }
     counts = {**columns.report.counts(), "users": len(columns.user.values), "items": len(ids), "repeated": repeated}
     counts |= {"training": len(places), "held_out": len(wanted)}
-    report |= {"rows": counts, "seconds": round(seconds, 3), "data": ", ".join(columns.report.sources)}
+    report |= {"rows": counts, "seconds": round(seconds, 3), "data": ", ".join(columns.report.sources), **course.told()}
     endings.save(model, folder)
     return endings.done(report, folder, seconds, output, show_metrics)
 

@@ -17,7 +17,7 @@ import numpy as np
 from hotrow.apps import endings, settings
 from hotrow.apps.care import show_ratings
 from hotrow.apps.console import Output, printable
-from hotrow.apps.fitting import fitted, read_roles
+from hotrow.apps.fitting import Course, fitted, read_roles
 from hotrow.apps.pairs import split
 from hotrow.apps.reading import Columns, counted
 from hotrow.apps.train import check_out
@@ -63,7 +63,8 @@ def train(options: argparse.Namespace, output: Output) -> int:
         raise DataError("nothing could be held out: every user has but one item, and needs it to train on")
     model = Ratings(**settings.chosen(options), seed=options.seed)
     started = time.perf_counter()
-    interrupted = fitted(model, _named(columns, cut.train), output, error="rmse", of="ratings")
+    course = Course()
+    interrupted = fitted(model, _named(columns, cut.train), output, course, error="rmse", of="ratings")
     seconds = time.perf_counter() - started
     if interrupted:
         return endings.stopped(model, folder, seconds, output)
@@ -74,6 +75,7 @@ def train(options: argparse.Namespace, output: Output) -> int:
         "seconds": round(seconds, 3),
         "data": ", ".join(columns.report.sources),
         "columns": {role: column.name for role, column in columns.report.columns.items()},
+        **course.told(),
     }
     endings.save(model, folder)
     return endings.done(report, folder, seconds, output, show_ratings)

@@ -12,7 +12,7 @@ import numpy as np
 from hotrow.apps import endings, settings
 from hotrow.apps.console import Output, printable
 from hotrow.apps.endings import TRIALS
-from hotrow.apps.fitting import fitted
+from hotrow.apps.fitting import Course, fitted
 from hotrow.apps.measured import show_metrics
 from hotrow.apps.pairs import Dataset, load_pairs
 from hotrow.apps.traits import Traits, check_asked, load_traits
@@ -62,13 +62,15 @@ def finish(
     started = time.perf_counter()
     split = data.split
     pairs = data.users.take(split.train_user), data.items.take(split.train_item)
-    interrupted = fitted(model, pairs, output, **(features or {}))
+    course = Course()
+    interrupted = fitted(model, pairs, output, course, **(features or {}))
     seconds = time.perf_counter() - started
     if interrupted:
         return endings.stopped(model, folder, seconds, output, trials)
     with output.errors.status("measuring on the held-out pairs"):
         report = model.report((data.users.take(split.test_user), data.items.take(split.test_item)))
     report |= {"rows": _counts(data), "seconds": round(seconds, 3), "data": ", ".join(data.report.sources)}
+    report |= course.told()
     if trials is not None:
         report["tuned"] = {key: value for key, value in trials.items() if key != "trials"}
     endings.save(model, folder, trials)
