@@ -253,3 +253,15 @@ def test_what_was_derived_is_removed_whole_and_a_link_leads_nowhere(tmp_path):
     assert derived.remove(tmp_path / "t") == 0
     assert (tmp_path / "mine" / "x").exists()
     assert not folder.is_symlink()
+
+
+def test_a_model_isnt_saved_over_one_of_another_kind(tmp_path):
+    pairs, following = Retrieval(4, epochs=1).fit((USERS, ITEMS)), NextItem(4, epochs=1).fit((USERS, ITEMS))
+    pairs.save(tmp_path / "pairs")
+    following.save(tmp_path / "next")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ArgumentError, match="next holds a next-item model; save this one to another folder"):
+        pairs.save(tmp_path / "next")
+    with pytest.raises(ArgumentError, match="pairs holds a model of users and items"):
+        following.save(tmp_path / "pairs")
+    assert sorted(tmp_path.rglob("*")) == before

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from hotrow.errors import CorruptError, MissingExtraError
+from hotrow.models.descriptions import CLASSIFIER as NAME
+from hotrow.models.descriptions import check_alone
 from hotrow.store.files import Output, Part, check_part, make_folders, naming, sync_folder, write_durably
 from hotrow.store.lock import NAME as LOCK
 from hotrow.store.lock import lock
@@ -30,7 +32,6 @@ from hotrow.store.sealed import LIMIT, read_sealed, sealed
 from hotrow.store.strict_json import MalformedError, parse_object
 
 T = TypeVar("T")
-NAME = "classifier.json"
 FORMAT = 1
 _NET = re.compile(r"net-([0-9]{6,200})\.keras")
 _FIELDS = {"format": int, "config": dict, "columns": dict, "classes": list, "notes": dict, "net": dict}
@@ -65,10 +66,12 @@ def is_ours(name: str) -> bool:
 def save(folder: Path, described: dict[str, Any], save_net: Callable[[Path], None]) -> None:
     """Write what is described and the net to `folder`, over the model that is there, in one step.
 
-    LockedError if somebody else is saving there; OSError, with the path, and the model before as it was.
+    LockedError if somebody else is saving there; ArgumentError if a model of another kind is there; OSError, with the
+    path, and the model before as it was.
     """
     make_folders(folder)
     with lock(folder):
+        check_alone(folder, NAME)
         numbers = [int(path.name.removeprefix("net-").removesuffix(".keras")) for path in _nets(folder)]
         path = folder / f"net-{max(numbers, default=0) + 1:06d}.keras"
         try:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hotrow.errors import ArgumentError, CorruptError, DataError, HotrowError
-from hotrow.models import classifier_files, next_files, saving
+from hotrow.models import classifier_files, next_files
+from hotrow.models.descriptions import CLASSIFIER, NEXT, PAIRS
 from hotrow.models.ratings import Ratings, is_ratings
 from hotrow.models.retrieval import Retrieval
 from hotrow.models.sides import Vectors, of_folder, of_model, of_table
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
 
 REPORT = "report.json"
 """What `hotrow train` writes beside a model: where it comes from, and how it was measured."""
-_DESCRIPTIONS = {
-    "next": next_files.NAME, "classifier": classifier_files.NAME, "retrieval": saving.NAME, "ratings": saving.NAME
-}  # fmt: skip
+_DESCRIPTIONS = {"next": NEXT, "classifier": CLASSIFIER, "retrieval": PAIRS, "ratings": PAIRS}
 _TRIES = 20  # each of which somebody else saved in between
 
 
@@ -134,7 +133,7 @@ def kind_of(folder: Path) -> str:
         return "classifier"
     if next_files.is_next_item(folder):
         return "next"
-    if (folder / saving.NAME).is_file():
+    if (folder / PAIRS).is_file():
         return "ratings" if is_ratings(folder) else "retrieval"
     if folder.is_dir() and snapshot.generations(folder):
         return "table"

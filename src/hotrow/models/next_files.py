@@ -17,8 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hotrow.errors import ArgumentError, CorruptError
-from hotrow.models.saving import NAME as OTHER
+from hotrow.errors import CorruptError
+from hotrow.models.descriptions import NEXT as NAME
+from hotrow.models.descriptions import check_alone
 from hotrow.models.saving import table_folder
 from hotrow.store import generations
 from hotrow.store import load as load_table
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from hotrow.models.next_item import NextItem
 
 M = TypeVar("M", bound="NextItem")
-NAME = "next.json"
 FORMAT = 1
 _FIELDS = {"format", "config", "generation"}
 
@@ -49,13 +49,12 @@ def is_next_item(folder: Path) -> bool:
 def save(model: NextItem, folder: Path) -> None:
     """Write `model` to `folder`, over the next-item model that is there, in one step.
 
-    LockedError if somebody else is saving there; ArgumentError if a model of users and items is there; OSError, with
+    LockedError if somebody else is saving there; ArgumentError if a model of another kind is there; OSError, with
     the path, and the model before as it was.
     """
     make_folders(folder)
     with lock(folder):
-        if (folder / OTHER).exists():
-            raise ArgumentError(f"{folder} holds a model of users and items; save this one to another folder")
+        check_alone(folder, NAME)
         items = table_folder(folder, "items")
         number = None
         try:

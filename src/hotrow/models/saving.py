@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from hotrow.errors import CorruptError
+from hotrow.models.descriptions import PAIRS as NAME
+from hotrow.models.descriptions import check_alone
 from hotrow.models.features import Feature
 from hotrow.store import generations
 from hotrow.store import load as load_table
@@ -44,7 +46,6 @@ if TYPE_CHECKING:
     from hotrow.table.table import Table
 
 M = TypeVar("M", bound="Retrieval")
-NAME = "model.json"
 FORMAT = 1
 WITH_FEATURES = 2
 _FIELDS = {"format", "config", "generations", "pairs"}
@@ -56,10 +57,12 @@ _FEATURE = re.compile(r"(?:user|item)-feature-[1-9][0-9]{0,5}")
 def save(model: Retrieval, folder: Path) -> None:
     """Write `model` to `folder`, over the model that is there, in one step.
 
-    LockedError if somebody else is saving there; OSError, with the path, and the model before as it was.
+    LockedError if somebody else is saving there; ArgumentError if a model of another kind is there; OSError, with the
+    path, and the model before as it was.
     """
     make_folders(folder)
     with lock(folder):
+        check_alone(folder, NAME)
         numbers: dict[str, int] = {}
         features = {side: list(model.parts[side].items()) for side in ("user", "item")}
         tables = {"users": model.users, "items": model.items}
