@@ -1,0 +1,272 @@
+"""usearch: a graph in which each vector knows some near ones, and a walk through it finds the nearest to a query.
+
+The graph knows no ids and no rows. Each distinct vector is in it once, named by a checksum of its floats: so rows that
+are equal, by the thousand if need be, are one place in the graph; and what has changed between two saves is what has
+another checksum, whichever ids are new, gone, moved or trained.
+
+```
+ rows        0     1     2     3                     4
+ vectors     a     b     a     c     trained: b → d, and a new one, e
+ graph       ‹a›   ‹b›   ‹c›                remove ‹b›, add ‹d› ‹e›
+```
+In the graph vectors are float16 within the unit ball; what it finds is measured again by `Space`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from hotrow.errors import MissingExtraError
+from hotrow.kernels import fingerprint, readonly, threads
+from hotrow.models.losses import normalize
+from hotrow.search.space import SPARE, Space, squares
+
+log = logging.getLogger("hotrow")
+
+Progress = Callable[[int, int, dict[str, Any]], None]
+CONNECTIVITY, EXPANSION_ADD = 16, 128
+EXPANSIONS = (32, 64, 128, 256, 512, 1024)
+"""How many places a walk keeps in view: as few as find what they are to."""
+ENOUGH = 0.99
+"""The recall at which no more are tried."""
+LOST = 0.02
+"""The recall that a graph may lose by changes before it is built anew."""
+SAMPLE, LENGTH = 256, 10
+"""Recall is of so many queries' nearest."""
+SLACK = 1.2  # how much longer than the longest a vector may become under "dot" before all is built anew
+_BLOCK = 4096  # vectors added between two words of progress
+_FARTHEST = 100.0  # that a query may lie outside the unit ball, for float16's sake
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph of the vectors of one space; `find` may be called by many threads.
+
+    space      whose vectors are in it
+    index      usearch's
+    reach      the length that is 1 in it
+    centre     float32 (dim,), the vector that is 0 in it: the mean when it was built for "euclidean"
+    expansion  how many places a walk keeps in view
+    recall     the share of the 10 nearest that it finds, of 256 rows
+    built      the recall when it was last built as a whole
+    changed    how many places have changed since it was built or read
+    """
+
+    space: Space
+    index: Any
+    reach: float
+    centre: np.ndarray
+    places: Places
+    lock: Any
+    expansion: int = EXPANSIONS[0]
+    recall: float = 0.0
+    built: float = 0.0
+    changed: int = 0
+
+    @classmethod
+    def build(cls, space: Space, progress: Progress | None = None) -> Graph:
+        """A new one. progress: callable(vectors added, in all, {}), at the end with {"recall"}."""
+        longest = float(np.sqrt(squares(space.factors).max(initial=0))) or 1.0
+        reach = {"cosine": 1.0, "dot": SLACK * longest, "euclidean": longest}[space.metric]
+        places = Places.of(space.vectors)
+        index = make_index(space)
+        empty = cls(space, index, reach, space.centre, places, Lock())
+        empty.add(np.arange(len(places)), progress)
+        made = empty.tuned()
+        if progress is not None:
+            progress(len(places), len(places), {"recall": made.recall})
+        return replace(made, built=made.recall)
+
+    def updated(self, space: Space, progress: Progress | None = None) -> Graph:
+        """The graph of the vectors as they are now, by what has changed; this one stays as it is.
+
+        Built anew where half or more has changed, or where recall has suffered.
+        """
+        places = Places.of(space.vectors)
+        new = np.flatnonzero(~np.isin(places.marks, self.places.marks, assume_unique=True))
+        gone = self.places.marks[~np.isin(self.places.marks, places.marks, assume_unique=True)]
+        moved = replace(self, space=space, places=places, lock=Lock(), changed=self.changed + len(new) + len(gone))
+        if not len(new) and not len(gone):
+            return moved
+        if 2 * (len(new) + len(gone)) > len(places) or moved.longest(new) > 1:
+            return Graph.build(space, progress)
+        with self.lock:
+            index = self.index.copy()
+        if len(gone):
+            index.remove(gone.astype(np.uint64), threads=1)
+        moved = replace(moved, index=index)
+        moved.add(new, progress)
+        moved = moved.tuned(places.some_row(new))
+        if moved.recall < self.built - LOST:
+            log.info("the index finds %.1f %% now, and %.1f %% when it was built: it is built anew",
+                     100 * moved.recall, 100 * self.built)  # fmt: skip
+            return Graph.build(space, progress)
+        if progress is not None:
+            progress(len(new), len(new), {"recall": moved.recall})
+        return moved
+
+    def longest(self, new: np.ndarray) -> float:
+        """Of the vectors at these places, the greatest length as the graph would have it; 0 where any will do."""
+        if self.space.metric != "dot" or not len(new):
+            return 0.0
+        return float(np.sqrt(squares(self.space.vectors[self.places.some_row(new)]).max())) / self.reach
+
+    def add(self, new: np.ndarray, progress: Progress | None) -> None:
+        """Add the vectors at these places."""
+        for start in range(0, len(new), _BLOCK):
+            part = new[start : start + _BLOCK]
+            shaped = self.shaped(self.space.vectors[self.places.some_row(part)], query=False)
+            self.index.add(self.places.marks[part].astype(np.uint64), shaped, threads=workers())
+            if progress is not None:
+                progress(min(len(new), start + _BLOCK), len(new), {})
+
+    def shaped(self, vectors: np.ndarray, *, query: bool) -> np.ndarray:
+        """Vectors as the graph has them: float32 (n, dim), for "dot" one float more.
+
+        With that all are of one length, and the nearest by angle is the one with the largest product: Bachrach et al.,
+        "Speeding up the Xbox recommender system using a Euclidean transformation", RecSys 2014.
+        """
+        if self.space.metric == "euclidean":
+            return ((vectors - self.centre) / np.float32(self.reach)).astype(np.float32)
+        if self.space.metric == "cosine":
+            return normalize(vectors)[0]
+        if query:
+            return np.pad(normalize(vectors)[0], ((0, 0), (0, 1)))
+        scaled = vectors / np.float32(self.reach)
+        last = np.sqrt(np.maximum(0, 1 - squares(scaled))).astype(np.float32)
+        return np.hstack([scaled, last[:, None]])
+
+    def find(self, queries: np.ndarray, count: int) -> np.ndarray:
+        """Candidates for each query: rows int64 (q, count), −1 for none; all −1 for a query too far out to be asked."""
+        shaped = self.shaped(queries, query=True)
+        far = squares(shaped) > _FARTHEST**2
+        shaped[far] = 0
+        with self.lock:
+            self.index.expansion_search = max(self.expansion, count)
+            matches = self.index.search(shaped, count, threads=workers())
+        marks, counts = np.atleast_2d(matches.keys), np.atleast_1d(getattr(matches, "counts", len(matches.keys)))
+        there = np.arange(marks.shape[1]) < counts[:, None]
+        there[far] = False
+        return self.places.rows(marks.astype(np.int64), there, count)
+
+    def tuned(self, more: np.ndarray | None = None) -> Graph:
+        """With as few places in view as find enough, and the recall that was measured.
+
+        more: rows of which some are asked for as well, such as those that are new
+        """
+        space, random = self.space, np.random.default_rng(0)
+        if not len(space):
+            return replace(self, recall=1.0)
+        rows = random.choice(len(space), min(SAMPLE, len(space)), replace=False)
+        if more is not None and len(more):
+            rows = np.concatenate([rows, random.choice(more, min(SAMPLE, len(more)), replace=False)])
+        queries = space.vectors[rows]
+        best = space.near(queries, LENGTH, without=list(rows[:, None]))[1]
+        tried = self
+        for expansion in (e for e in EXPANSIONS if e >= self.expansion):
+            tried = replace(self, expansion=expansion)
+            candidates = tried.find(queries, LENGTH + SPARE)
+            candidates[candidates == rows[:, None]] = -1
+            found = space.measured(queries, candidates, LENGTH)[1]
+            tried = replace(tried, recall=_recall(best, found, smallest_first=space.metric == "euclidean"))
+            if tried.recall >= ENOUGH:
+                break
+        return tried
+
+
+def _recall(best: np.ndarray, found: np.ndarray, *, smallest_first: bool) -> float:
+    """The share of the best that were found, by scores: which one of equal rows comes is nobody's matter."""
+    if smallest_first:
+        best, found = -best, -found
+    there = np.isfinite(best)
+    bar = np.where(there, best, np.inf).min(axis=1, initial=np.inf)
+    good = (found >= bar[:, None]) & np.isfinite(found)
+    return float(good.sum() / there.sum()) if there.any() else 1.0
+
+
+@dataclass(frozen=True)
+class Places:
+    """The distinct vectors, by their checksums, and which rows have each.
+
+    marks  int64 (places,), ascending, none negative
+    order  int64 (n,): the rows of place p are order[starts[p] : starts[p + 1]], ascending
+    """
+
+    marks: np.ndarray
+    starts: np.ndarray
+    order: np.ndarray
+
+    @classmethod
+    def of(cls, vectors: np.ndarray) -> Places:
+        """Those of all rows."""
+        n, dim = vectors.shape
+        sums = np.zeros(n, np.uint64)
+        data = readonly(vectors.reshape(-1).view(np.uint8))
+        offsets = readonly(np.arange(n + 1, dtype=np.int64) * (4 * dim))
+        threads.run(fingerprint.fingerprint64, threads.even(n, 4096), data, offsets, sums)
+        of_row = (sums >> np.uint64(1)).astype(np.int64)  # usearch keeps the largest number for itself
+        order = np.argsort(of_row, kind="stable")
+        marks, starts = np.unique(of_row[order], return_index=True)
+        return cls(marks, np.append(starts, n).astype(np.int64), order)
+
+    def __len__(self) -> int:
+        return len(self.marks)
+
+    def some_row(self, places: np.ndarray) -> np.ndarray:
+        """A row of each place, the first."""
+        return self.order[self.starts[places]]
+
+    def rows(self, marks: np.ndarray, there: np.ndarray, most: int) -> np.ndarray:
+        """The rows of what was found, −1 where nothing was: int64 (q, at least `most`), of equal ones the first."""
+        if not len(self):
+            return np.full((len(marks), most), -1, np.int64)
+        places = np.minimum(np.searchsorted(self.marks, marks), len(self) - 1)
+        there &= self.marks[places] == marks
+        found = np.where(there, self.order[self.starts[places]], -1)
+        if len(self) == len(self.order):
+            return found
+        several = np.where(there, self.starts[places + 1] - self.starts[places], 0)
+        wide = np.full((len(found), most + 1), -1, np.int64)
+        for row, counts, at, kept in zip(found, several, places, wide, strict=True):
+            if counts.max(initial=0) < 2:
+                kept[: len(row)] = row[: most + 1]
+                continue
+            counts = np.minimum(counts, most + 1)
+            begin = np.repeat(self.starts[at] - np.cumsum(counts) + counts, counts)
+            filled = self.order[(begin + np.arange(len(begin)))[: most + 1]]
+            kept[: len(filled)] = filled
+        return wide
+
+
+def make_index(space: Space) -> Any:
+    """An empty index of usearch's for the vectors of a space. MissingExtraError without the extra."""
+    usearch = usearch_index()
+    return usearch.Index(
+        ndim=space.vectors.shape[1] + (space.metric == "dot"),
+        metric="l2sq" if space.metric == "euclidean" else "ip",
+        dtype="f16",
+        connectivity=CONNECTIVITY,
+        expansion_add=EXPANSION_ADD,
+        expansion_search=EXPANSIONS[0],
+    )
+
+
+def usearch_index() -> Any:
+    """usearch's module. MissingExtraError, with the call that brings it."""
+    try:
+        import usearch.index as index
+    except ImportError as error:
+        raise MissingExtraError(f'an index needs usearch ({error}): pip install "hotrow[search]"') from error
+    return index
+
+
+def workers() -> int:
+    """How many threads usearch is given: it refuses more than the machine has."""
+    return min(threads.get_threads(), os.cpu_count() or 1)
