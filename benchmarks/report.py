@@ -28,7 +28,7 @@ FOLDER = "performance"
 ORDER = (
     *("step", "phases", "sweeps", "small", "lookup", "raw", "strings", "insert"),
     *("growth", "scaling", "memory", "bigger", "durability", "startup"),
-    *("fit", "features", "click", "jax_step", "retrieval", "quality", "two_towers", "ratings", "frappe"),
+    *("fit", "features", "click", "jax_step", "retrieval", "quality", "two_towers", "ratings", "frappe", "search"),
 )
 
 INTRODUCTION = """\
