@@ -1,4 +1,4 @@
-"""The ten nearest of a batch of queries among a million vectors: hotrow's index and exact search beside NumPy and usearch.
+"""The ten nearest of a batch of queries among a million vectors: hotrow's index and its exact search, NumPy, usearch.
 
 Trained vectors lie in clusters, as those that are drawn here; uniform ones, of which there are fewer, are the hardest
 that there can be. Queries are drawn as the vectors are, and aren't among them.
@@ -113,7 +113,9 @@ def _updates(indexed: Search, vectors: np.ndarray, case: dict[str, Any], built: 
     table = "An index after 1 % of its vectors have moved"
     yield Result(table, case, "updated", "s", seconds)
     yield Result(table, case, "built anew", "s", built, ratio=built / seconds)
-    yield Result("Recall after the update, 256 old rows and 256 moved ones", case, INDEX, "%", 100 * (after.recall or 0.0))
+    yield Result(
+        "Recall after the update, 256 old rows and 256 moved ones", case, INDEX, "%", 100 * (after.recall or 0.0)
+    )
 
 
 def _say(done: int, total: int, facts: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from hotrow.apps import settings
+from hotrow.apps import settings, similar_arguments
 from hotrow.apps.console import Output, printable
 from hotrow.errors import HotrowError
 from hotrow.kernels.threads import set_threads
@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands, common)
     _add_tune(commands, common)
     _add_evaluate(commands, common)
+    similar_arguments.add(commands, common)
     _add_questions(commands, common)
     _add_predict(commands, common)
     _add_care(commands, common)
@@ -228,10 +229,6 @@ def _add_questions(commands: Any, common: argparse.ArgumentParser) -> None:
     several = argparse.ArgumentParser(add_help=False)
     several.add_argument("model", metavar="MODEL", help="the folder that `hotrow train` wrote")
     several.add_argument("-k", type=settings.positive, default=10, metavar="N", help="how many (default: 10)")
-    similar = commands.add_parser("similar", parents=[common, several], help="what is near an item, or a user")
-    similar.add_argument("id", metavar="ID")
-    similar.add_argument("--side", default="item", choices=["item", "user"], help="what ID is (default: item)")
-    similar.set_defaults(run=_lazily("hotrow.apps.questions", "similar"))
     recommend = commands.add_parser(
         "recommend", parents=[common, several], help="items for a user, or after some items; known ones left out"
     )

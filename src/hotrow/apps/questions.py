@@ -1,4 +1,4 @@
-"""What one asks of a trained model: similar, recommend, lookup."""
+"""What one asks of a trained model: recommend, lookup."""
 
 from __future__ import annotations
 
@@ -20,17 +20,6 @@ if TYPE_CHECKING:
 _INTEGER = re.compile(r"-?[0-9]+")
 
 
-def similar(options: argparse.Namespace, output: Output) -> None:
-    """The nearest by cosine of an item, or of a user."""
-    if next_files.is_next_item(Path(options.model)):
-        _similar_next(options, output)
-        return
-    model = open_model(options.model)
-    id = as_id(options.id, model.users if options.side == "user" else model.items)
-    ids, scores = model.similar([id], k=options.k, side=options.side)
-    _show(output, {"id": id, "side": options.side}, "similar", "cosine", ids[0], scores[0])
-
-
 def recommend(options: argparse.Namespace, output: Output) -> None:
     """The best items for a user that it doesn't have yet, or after some items."""
     if options.after is not None:
@@ -44,7 +33,7 @@ def recommend(options: argparse.Namespace, output: Output) -> None:
     model = open_model(options.model)
     user = as_id(options.id, model.users)
     ids, scores = model.recommend([user], k=options.k)
-    _show(output, {"user": user}, "recommended", "score", ids[0], scores[0])
+    show(output, {"user": user}, "recommended", "score", ids[0], scores[0])
 
 
 def _recommend_after(options: argparse.Namespace, output: Output) -> None:
@@ -64,16 +53,7 @@ def _recommend_after(options: argparse.Namespace, output: Output) -> None:
             raise DataError(f"{options.model} holds a model of ratings, which goes by user: give a USER, not --after")
         history = [as_id(text, model.items) for text in options.after]
         ids, scores = model.recommend_for([history], k=options.k)
-    _show(output, {"after": history}, "recommended", "score", ids[0], scores[0])
-
-
-def _similar_next(options: argparse.Namespace, output: Output) -> None:
-    if options.side == "user":
-        raise DataError(f"{options.model} holds a next-item model, which has no users: leave out --side")
-    model = open_next(options.model)
-    id = as_id(options.id, model.items)
-    ids, scores = model.similar([id], k=options.k)
-    _show(output, {"id": id, "side": "item"}, "similar", "cosine", ids[0], scores[0])
+    show(output, {"after": history}, "recommended", "score", ids[0], scores[0])
 
 
 def lookup(options: argparse.Namespace, output: Output) -> None:
@@ -160,7 +140,8 @@ def as_id(text: str, table: View) -> Any:
     return int(text)
 
 
-def _show(output: Output, asked: dict[str, Any], key: str, measure: str, ids: Any, scores: Any) -> None:
+def show(output: Output, asked: dict[str, Any], key: str, measure: str, ids: Any, scores: Any) -> None:
+    """Ids and their scores, as a table or as JSON with what was asked."""
     found = [{"id": name, measure: score} for name, score in zip(ids, scores, strict=True)]
     output.result(asked | {key: found})
     if not output.as_json:

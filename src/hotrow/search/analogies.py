@@ -30,9 +30,10 @@ def mean_of(search: Search, positive: Any, negative: Any) -> tuple[np.ndarray, n
             vectors.append(what.astype(np.float32))
         else:
             rows += search.rows_of([what]).tolist()
-            vectors.append(search.vectors.vectors()[rows[-1]])
-    unit = normalize(np.stack(vectors))[0]
-    mean = (np.array(weights, np.float32)[:, None] * unit).sum(axis=0) / np.float32(max(1e-12, sum(map(abs, weights))))
+            vectors.append(normalize(search.vectors.vectors()[rows[-1:]])[0][0])
+    mean = (np.array(weights, np.float32)[:, None] * np.stack(vectors)).sum(axis=0) / np.float32(
+        max(1e-12, sum(map(abs, weights)))
+    )
     return mean.astype(np.float32), np.array(rows, np.int64)
 
 
@@ -49,6 +50,7 @@ def _listed(given: Any) -> list[Any]:
     """What was given as a list; a single id or vector is one."""
     if given is None:
         return []
-    alone = isinstance(given, str | bytes | int | np.integer) or (isinstance(given, np.ndarray) and given.ndim == 1
-                                                                  and given.dtype.kind == "f")  # fmt: skip
-    return [given] if alone else list(given)
+    if isinstance(given, str | bytes | int | np.integer):
+        return [given]
+    vector = isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind == "f"
+    return [given] if vector else list(given)

@@ -37,7 +37,7 @@ class Search:
     progress  callable(vectors added, in all, {}) while an index is built, at the end with {"recall"}
 
     What is found by an index is measured again, so scores are the same whichever way; `recall` says how much of it is
-    found, and is None where all is. Raises ArgumentError for vectors that aren't finite, MissingExtraError without usearch.
+    found, and is None where all is. ArgumentError for vectors that aren't finite, MissingExtraError without usearch.
 
     >>> from hotrow.models import Vectors
     >>> from hotrow.search import Search
@@ -87,17 +87,17 @@ class Search:
 
     @property
     def metric(self) -> str:
-        """ "cosine", "dot" or "euclidean"."""
+        """What near is: "cosine", "dot" or "euclidean"."""
         return self._space.metric
 
     @property
     def method(self) -> str:
-        """ "exact" or "usearch"."""
+        """How it is found: "exact" or "usearch"."""
         return "exact" if self._graph is None else "usearch"
 
     @property
     def recall(self) -> float | None:
-        """The share of the ten nearest that the index finds, measured on 256 rows; None where every vector is compared."""
+        """The share of the ten nearest that the index finds, measured on 256 rows; None where all are compared."""
         return None if self._graph is None else self._graph.recall
 
     def updated(self, vectors: Vectors, progress: Progress | None = None) -> Search:
@@ -132,7 +132,9 @@ class Search:
         check_finite(asked, "the query in row")
         left = None if without is None else [np.asarray(() if o is None else o, np.int64) for o in without]
         if left is not None and len(left) != len(asked):
-            raise ArgumentError(f"without has the rows left out for each query; got {len(left)} for {len(asked)} queries")
+            raise ArgumentError(
+                f"without has the rows left out for each query; got {len(left)} for {len(asked)} queries"
+            )
         mask = None if within is None else self._mask(within)
         return self._near(asked, k, mask, left)
 
@@ -149,8 +151,7 @@ class Search:
             candidates[~mask[candidates]] = -1  # −1 itself stays −1, whatever the last of the mask says
         leave_out(candidates, without)
         found = self._space.measured(queries, candidates, k)
-        expected = np.array([min(k, count - len(out)) for out in without] if without else [min(k, count)] * len(queries))
-        short = np.flatnonzero((found[0] >= 0).sum(axis=1) < expected)
+        short = np.flatnonzero((found[0] >= 0).sum(axis=1) < min(k, count))
         if len(short):  # a filter, or many of equals, left too few of what the walk has met
             again = self._space.near(queries[short], k, rows, without and [without[i] for i in short])
             found[0][short], found[1][short] = again
@@ -169,12 +170,12 @@ class Search:
 
     def rows_of(self, ids: Any) -> np.ndarray:
         """The rows of ids: int64 (n,). UnknownIdError, with ids that are written alike, for one that isn't there."""
-        given = [ids] if isinstance(ids, str | bytes | int) else ids
+        given: Any = [ids] if isinstance(ids, str | bytes | int) else ids
         if not len(given):
             return np.zeros(0, np.int64)
         rows = self.vectors.rows(given)
         if (rows < 0).any():
-            strange = given[int(np.argmin(rows))]
+            strange: Any = given[int(np.argmin(rows))]
             strange = strange.as_py() if hasattr(strange, "as_py") else strange
             alike = ", ".join(map(repr, self.vectors.alike(strange)))
             raise UnknownIdError(f"id {strange!r:.200} has no vector here{f'; there are {alike}' if alike else ''}")
@@ -201,9 +202,9 @@ class Search:
     ) -> list[tuple[Any, float]]:
         """What is nearest to some ids or vectors, and far from others: (id, cosine), nearest first.
 
-        Each is taken at length 1, a pair (id, weight) with its weight; the query is their mean, those of `negative`
-        subtracted; ids that were given don't come. As gensim's `KeyedVectors.most_similar`. By cosine: ArgumentError
-        from a search by another metric, or without anything given.
+        Ids are taken at length 1, vectors as they are, a pair (id, weight) with its weight; the query is their mean,
+        those of `negative` subtracted; ids that were given don't come. As gensim's `KeyedVectors.most_similar`, but that there a weight in
+        `negative` is added. By cosine: ArgumentError from a search by another metric, or without anything given.
         """
         query, rows = analogies.mean_of(self, positive, negative)
         found, scores = self.near(query[None], topn, within=within, without=[rows])
@@ -226,7 +227,7 @@ class Search:
 
 
 def choose(method: str, rows: int) -> str:
-    """ "exact" or "usearch". ArgumentError for another method, MissingExtraError for "usearch" without it."""
+    """How: "exact" or "usearch". ArgumentError for another method, MissingExtraError for "usearch" without it."""
     if method not in METHODS:
         raise ArgumentError(f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r:.100}")
     if method == "usearch":

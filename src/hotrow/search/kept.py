@@ -3,15 +3,14 @@
     derived/search/3f0c…-cosine/index.json         what it is of, and the file's checksums, sealed; written last
                                 graph-000001       what usearch writes
 
-What is read is believed only where both checksums say that it is what was written; anything else counts as not there, for
-it can be made anew. Whether it is of the vectors at hand, the graph itself says: it names each vector by its floats.
+What is read is believed only where both checksums say that it is what was written; anything else counts as not there,
+for it can be made anew. Whether it is of the vectors at hand, the graph itself says: it names each by its floats.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("hotrow")
 NAME = "index.json"
 FORMAT = 1
-WORTH = 100
-"""An index is written anew once a hundredth of it has changed."""
 _GRAPH = re.compile(r"graph-(\d{6,18})", re.ASCII)
 _FIELDS = {"format", "side", "metric", "dim", "places", "reach", "centre", "expansion", "recall", "built", "graph"}
 _said: set[str] = set()
@@ -53,7 +50,7 @@ def graph_of(folder: Folder, vectors: Vectors, space: Space, progress: Progress 
     home = home_of(folder, vectors.name, space.metric)
     before = read(home, space)
     graph = Graph.build(space, progress) if before is None else before.updated(space, progress)
-    if before is None or graph.index is not before.index and (graph.changed == 0 or WORTH * graph.changed > len(space)):
+    if before is None or (graph.index is not before.index and not graph.changed):  # else writing takes longer
         keep(folder, home, vectors.name, graph)
     return graph
 
@@ -82,7 +79,7 @@ def keep(folder: Folder, home: Path, side: str, graph: Graph) -> None:
 
 
 def _write(home: Path, side: str, graph: Graph) -> None:
-    numbers = [int(found[1]) for found in map(_GRAPH.fullmatch, os.listdir(home)) if found]
+    numbers = [int(found[1]) for found in map(_GRAPH.fullmatch, _names(home)) if found]
     path = home / f"graph-{max(numbers, default=0) + 1:06d}"
     try:
         with Output(path) as out:
@@ -90,7 +87,7 @@ def _write(home: Path, side: str, graph: Graph) -> None:
             out.finish()
         fields = {
             "format": FORMAT, "side": side, "metric": graph.space.metric, "dim": graph.space.vectors.shape[1],
-            "places": len(graph.places), "reach": graph.reach, "centre": graph.centre.tolist(),
+            "places": len(graph.held), "reach": graph.reach, "centre": graph.centre.tolist(),
             "expansion": graph.expansion, "recall": graph.recall, "built": graph.built,
             "graph": part_to_json(out.part()),
         }  # fmt: skip
@@ -104,10 +101,14 @@ def _write(home: Path, side: str, graph: Graph) -> None:
 
 def _clear(home: Path, stays: str | None) -> None:
     """Older files go: whoever is reading one begins again."""
-    for name in os.listdir(home):
+    for name in _names(home):
         if _GRAPH.fullmatch(name) and name != stays:
             (home / name).unlink(missing_ok=True)
     sync_folder(home)
+
+
+def _names(home: Path) -> list[str]:
+    return [path.name for path in home.iterdir()]
 
 
 def read(home: Path, space: Space) -> Graph | None:
@@ -118,7 +119,7 @@ def read(home: Path, space: Space) -> Graph | None:
         fields = read_sealed(home / NAME)
         part = _checked(fields, space)
         index = make_index(space)
-        index.load(memoryview(read_checked(home / part.name, part)))
+        index.load(read_checked(home / part.name, part))
         marks = np.sort(np.asarray(index.keys).astype(np.int64))
         if len(marks) != fields["places"] or index.ndim != make_index(space).ndim:
             raise MalformedError("says other numbers than the graph has")
@@ -127,8 +128,8 @@ def read(home: Path, space: Space) -> Graph | None:
         return None
     nothing = np.zeros(0, np.int64)
     return Graph(
-        space, index, fields["reach"], np.array(fields["centre"], np.float32), Places(marks, nothing, nothing), Lock(),
-        fields["expansion"], fields["recall"], fields["built"],
+        space, index, fields["reach"], np.array(fields["centre"], np.float32), Places(marks, nothing, nothing), marks,
+        Lock(), fields["expansion"], fields["recall"], fields["built"],
     )  # fmt: skip
 
 

@@ -127,9 +127,10 @@ class Metadata:
         return cls(columns, *counts, left_out)
 
     def where(self, conditions: Mapping[str, Any]) -> np.ndarray:
-        """Which ids fulfil all conditions: bool (n,). {"section": "python", "size": (10, None)}, {"section": ["a", "b"]}.
+        """Which ids fulfil all conditions: bool (n,). {"section": "python", "size": (10, None)} is one way.
 
-        ArgumentError for a column that isn't there, and for a value that no id has.
+        Of a list any value will do; see `Column.where`. ArgumentError for a column that isn't there, and for a value
+        that no id has.
         """
         mask: np.ndarray | None = None
         for name, wanted in conditions.items():
@@ -204,7 +205,7 @@ def _refuse_text(ids: Any) -> Any:
 def _column(name: str, column: Any, source: np.ndarray) -> Column | str:
     """The column with a value for each id, or why there is none."""
     pa = pyarrow()
-    import pyarrow.compute as compute
+    from pyarrow import compute
 
     taken = column.take(pa.array(source, mask=source < 0))
     if pa.types.is_dictionary(taken.type):

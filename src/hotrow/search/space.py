@@ -116,7 +116,7 @@ class Space:
         return np.where(found < 0, -1, within[found])
 
     def measured(self, queries: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The k best of each query's candidates, rows of which −1 is none and one may come twice, as `near` has them."""
+        """The k best of candidates, as `near` has them; a candidate of −1 is none, and one may come twice."""
         rows = np.sort(candidates, axis=1)
         values = np.empty(rows.shape, np.float64)
         arrays = self.vectors, readonly(np.ascontiguousarray(queries)), METRICS[self.metric], readonly(rows)
