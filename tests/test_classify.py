@@ -562,9 +562,7 @@ def test_inspect_says_what_is_damaged(capfd, tmp_path):
     assert "column 'a' isn't described as a save does" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "asked", [["similar", "x"], ["recommend", "x"], ["lookup", "--item", "x"], ["lookup", "--id", "x"]]
-)
+@pytest.mark.parametrize("asked", [["recommend", "x"], ["lookup", "--item", "x"], ["lookup", "--id", "x"]])
 def test_a_classifier_that_is_asked_for_users_and_items_says_what_it_has(capfd, tmp_path, asked):
     classifier_files.save(tmp_path, DESCRIBED, lambda path: path.write_bytes(b"net"))
     assert main([asked[0], str(tmp_path), *asked[1:]]) == 1

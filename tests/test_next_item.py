@@ -330,7 +330,7 @@ def test_the_command_learns_what_comes_next_and_measures_it(capfd, folder):
         (["recommend", "MODEL", "item 3"], "--after"),
         (["recommend", "MODEL", "--after", "item 333"], "item 333"),
         (["recommend", "MODEL", "ann", "--after", "item 3"], "not both"),
-        (["similar", "MODEL", "item 3", "--side", "user"], "no users"),
+        (["similar", "MODEL", "item 3", "--side", "user"], "has the side 'item'"),
         (["lookup", "MODEL", "--item", "item 3"], "--id ITEM"),
         (["forget", "MODEL", "item 3"], "without them"),
     ],

@@ -35,7 +35,7 @@ def scores_of(vectors, query, metric):
 
 
 def check(search, queries, k, *, mask=None, without=None):
-    """What `near` must hold, against a sort; by scores, for equal rows may come in any choice. An index may miss some."""
+    """What `near` must hold, against a sort, by scores: of equal rows any may come. An index may miss some."""
     vectors, sign = search.vectors.vectors(), -1 if search.metric == "euclidean" else 1
     rows, scores = search.near(queries, k, within=mask, without=without)
     wanted = good = 0

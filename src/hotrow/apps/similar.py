@@ -35,6 +35,8 @@ def similar(options: argparse.Namespace, output: Output) -> None:
         asked = {"id": ids[0]}
         (names,), (scores,) = search.similar(ids, options.k, within=within)
     else:
+        if options.metric != "cosine":
+            raise DataError(f"several IDs, and --minus, go by cosine: leave out --metric {options.metric}")
         asked = {"ids": ids, "minus": minus}
         found = search.most_similar(ids, minus, options.k, within)
         names, scores = [id for id, _ in found], [score for _, score in found]

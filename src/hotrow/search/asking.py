@@ -203,8 +203,9 @@ class Search:
         """What is nearest to some ids or vectors, and far from others: (id, cosine), nearest first.
 
         Ids are taken at length 1, vectors as they are, a pair (id, weight) with its weight; the query is their mean,
-        those of `negative` subtracted; ids that were given don't come. As gensim's `KeyedVectors.most_similar`, but that there a weight in
-        `negative` is added. By cosine: ArgumentError from a search by another metric, or without anything given.
+        those of `negative` subtracted; ids that were given don't come. As gensim's `KeyedVectors.most_similar`, but
+        that there a weight in `negative` is added. By cosine: ArgumentError from a search by another metric, or without
+        anything given.
         """
         query, rows = analogies.mean_of(self, positive, negative)
         found, scores = self.near(query[None], topn, within=within, without=[rows])
