@@ -77,6 +77,7 @@ def test_conditions_are_read_from_text():
     assert metadata.parse(["a=b=kitchen", "a:2", "n=1..2"]) == {"a=b": ["kitchen"], "a": ["2"], "n": ("1", "2")}
     assert metadata.parse(["a=1", "a=2", "n=..3"]) == {"a": ["1", "2"], "n": (None, "3")}
     assert metadata.where(metadata.parse(["n=1.5.."])).tolist() == [True, False, False, False]
+    assert metadata.where(metadata.parse(["a=2.."])).tolist() == [True, False, False, False]  # text, but all numbers
     assert metadata.where(metadata.parse(["n=2", "a=b=kitchen"])).tolist() == [True, False, False, False]
 
 
@@ -108,8 +109,9 @@ def test_dictionaries_are_text_and_what_is_neither_text_nor_number_is_left_out()
         (lambda m: m.where({"roon": "hall"}), "the columns 'room', 'price'; got 'roon'"),
         (lambda m: m.where({"room": "halll"}), "no id has 'halll' in 'room'; there are 'hall'"),
         (lambda m: m.where({"room": ["hall", "attic"]}), "'attic'"),  # only of an id that the side hasn't
-        (lambda m: m.where({"price": "much"}), "'price' has numbers"),
-        (lambda m: m.where({"price": (1, "much")}), "'price' has numbers"),
+        (lambda m: m.where({"price": "much"}), "takes numbers; 'price' was asked for 'much'"),
+        (lambda m: m.where({"price": (1, "much")}), "takes numbers"),
+        (lambda m: m.where({"room": (1, 2)}), "'room' isn't all numbers"),
         (lambda m: m.where({}), "no condition"),
         (lambda m: m.parse(["room"]), "got 'room'"),
         (lambda m: m.parse(["nothing=1"]), "got 'nothing'"),

@@ -37,16 +37,19 @@ class Column:
     numbers: np.ndarray
 
     def where(self, wanted: Any) -> np.ndarray:
-        """Which ids have a value, or one of a list, or for numbers (from, to), both within, None for no end: bool (n,).
+        """Which ids have a value, or one of a list, or a number from..to: (from, to), both within, None for no end.
 
-        ArgumentError for a value that no id has in a category.
+        → bool (n,). ArgumentError for a value that no id has in a category, and for a range of values that aren't
+        numbers.
         """
-        if self.kind == "category":
-            codes = [self._code(one) for one in _several(wanted)]
-            return np.isin(self.codes, codes)
         if isinstance(wanted, tuple) and len(wanted) == 2:
             low, high = (self._number(one, end) for one, end in zip(wanted, (-np.inf, np.inf), strict=True))
-            return (self.numbers >= low) & (self.numbers <= high)
+            if self.kind == "number":
+                return (self.numbers >= low) & (self.numbers <= high)
+            numbers = np.array([self._number(value, None) for value in self.values])
+            return np.isin(self.codes, np.flatnonzero((numbers >= low) & (numbers <= high)))
+        if self.kind == "category":
+            return np.isin(self.codes, [self._code(one) for one in _several(wanted)])
         return np.isin(self.numbers, [self._number(one, None) for one in _several(wanted)])
 
     def _code(self, wanted: Any) -> int:
@@ -66,7 +69,9 @@ class Column:
             return np.float32(wanted)
         except (TypeError, ValueError) as error:
             raise ArgumentError(
-                f"{self.name!r} has numbers: give one, several, or (from, to); got {wanted!r:.100}"
+                f"a range, and what is asked of numbers, takes numbers; {self.name!r} was asked for {wanted!r:.100}"
+                if self.kind == "number"
+                else f"{self.name!r} isn't all numbers, so it has no range: it has {wanted!r:.100}"
             ) from error
 
 
@@ -154,7 +159,7 @@ class Metadata:
                 raise ArgumentError(self._no_column(re.split("[=:]", text, maxsplit=1)[0]))
             name = max(names, key=len)
             wanted: Any = text[len(name) + 1 :]
-            if self.columns[name].kind == "number" and (found := _RANGE.fullmatch(wanted)):
+            if (found := _RANGE.fullmatch(wanted)) and wanted not in self.columns[name].values:
                 if name in parsed:
                     raise ArgumentError(f"{name!r} has several conditions, and a range among them: give one")
                 parsed[name] = tuple(end or None for end in found.groups())
