@@ -15,6 +15,8 @@ from hotrow.apps.reading import Progress, Report, counted, read_columns
 from hotrow.apps.sources import TableSource
 from hotrow.models.cuts import check_way, cut
 
+DEBIAN = "the packages of Debian and what they depend on"
+"""How reports call the pairs that come with hotrow."""
 _HOW = {
     "last": "the last pair of each user that has two or more",
     "latest": "the latest tenth; none to train on is as late",
@@ -101,7 +103,7 @@ def load_pairs(
     if path is None:
         from hotrow.data import debian_pairs
 
-        path = TableSource(debian_pairs(), "the packages of Debian and what they depend on")
+        path = TableSource(debian_pairs(), DEBIAN)
     roles = {"user": user, "item": item, "time": time}
     columns = read_columns(path, roles, time_format=time_format, skip_bad_lines=skip_bad_lines, progress=progress)
     parts = split(columns.user.codes, columns.item.codes, columns.time, seed, way)
