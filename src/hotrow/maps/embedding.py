@@ -30,3 +30,118 @@ that "shape"; "json" is UTF-8 text of JSON, a list whose length is shape[0].
 
 In the JSON every `<`, `>` and `&` is written as `\\u003c`, `\\u003e`, `\\u0026`, so that no id can end the element.
 """
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from typing import Any
+
+import numpy as np
+
+from hotrow.errors import ArgumentError
+from hotrow.maps.map import Map, spread
+from hotrow.maps.neighbours import Progress, nearest_of_all
+from hotrow.models.folders import Folder
+from hotrow.models.sides import Vectors
+from hotrow.search import Metadata, Search
+
+FORMAT = 1
+K = 10
+"""Neighbours of each point."""
+MOST_DETAILS = 200_000
+"""Points with neighbours and weights at most: of more, they alone would have a hundred megabytes."""
+COLUMNS = 8
+"""Floats of each vector, for the one-hot picture."""
+_DTYPES = {"float32": "<f4", "int32": "<i4", "int16": "<i2"}
+_ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+
+
+def embedded(
+    folder: Folder, map: Map, metadata: Metadata | None = None, *, most: int, progress: Progress | None = None
+) -> dict[str, Any]:
+    """What a page has inside, as above: of a map of a side of the folder, at most `most` points of it.
+
+    metadata: of that side. progress: told of the search for neighbours. ArgumentError for `most` below 1.
+    """
+    if most < 1:
+        raise ArgumentError(f"a page shows at least one point; got most={most!r}")
+    n, vectors = len(map), map.vectors.vectors()
+    rows = spread(n, most)
+    names = [] if metadata is None else list(metadata.columns)
+    blobs = {"points": _array("float32", map.points[rows]), "ids": _ids(map.ids.take(rows))}
+    said: list[str] = []
+    for i, name in enumerate(names):
+        blobs[f"column {i}"] = _column(metadata, name, rows)
+    if len(rows) < n:
+        blobs["rows"] = _array("int32", rows)
+        said.append(f"A spread sample of {len(rows):,} of the {n:,} points is shown.")
+    if len(rows) <= MOST_DETAILS:
+        seen = map.vectors if len(rows) == n else Vectors.of(map.ids.take(rows), vectors[rows])
+        near, scores = nearest_of_all(Search(seen, metric="cosine"), K, progress)
+        blobs["neighbours"] = _array("int32", near)
+        blobs["scores"] = _array("int16", np.rint(np.clip(scores, -1, 1) * 32767))
+        blobs["weights"] = _array("float32", vectors[rows, :COLUMNS])
+    else:
+        said.append(f"Neighbours are left out of a page of more than {MOST_DETAILS:,} points; hotrow serve has them.")
+    return {
+        "format": FORMAT, "info": info(folder, {map.vectors.name: names}, [map.vectors]),
+        "map": told(map, metadata) | {"n": len(rows)}, "rows": n, "metric": "cosine", "said": said, "blobs": blobs,
+    }  # fmt: skip
+
+
+def info(folder: Folder, columns: dict[str, list[str]], sides: list[Vectors] | None = None) -> dict[str, Any]:
+    """What a folder is, as GET /v1/info answers. columns: the names of metadata by side; sides: None for all."""
+    report = folder.report()
+    if report is not None:  # JSON as Python reads it may have NaN, and as a browser does it may not
+        report = json.loads(json.dumps(report), parse_constant=lambda _: None)
+    return {
+        "name": folder.path.resolve().name, "kind": folder.kind, "stamp": folder.stamp,
+        "sides": [
+            {"name": side.name, "rows": len(side), "dim": side.dim, "kind": side.kind,
+             "columns": columns.get(side.name, [])}
+            for side in (folder.sides.values() if sides is None else sides)
+        ],
+        "report": report,
+    }  # fmt: skip
+
+
+def told(map: Map, metadata: Metadata | None = None) -> dict[str, Any]:
+    """What a map is, as GET /v1/map answers, with "better" null: whoever makes a better one knows of it."""
+    columns = {} if metadata is None else metadata.columns
+    return {
+        "side": map.vectors.name, "n": len(map), "stamp": map.stamp, "method": map.method, "stale": round(map.stale, 4),
+        "sampled": map.sampled, "better": None,
+        "columns": [
+            {"name": name, "kind": column.kind} | ({"values": column.values} if column.kind == "category" else {})
+            for name, column in columns.items()
+        ],
+    }  # fmt: skip
+
+
+def element(data: dict[str, Any]) -> str:
+    """The element of the page that holds this data; nothing in it can end it."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).translate(_ESCAPED)
+    return f'<script type="application/json" id="hotrow-data">{text}</script>'
+
+
+def _column(metadata: Metadata, name: str, rows: np.ndarray) -> dict[str, Any]:
+    column = metadata.columns[name]
+    if column.kind == "category":
+        return _array("int32", column.codes[rows])
+    return _array("float32", column.numbers[rows])
+
+
+def _ids(ids: Any) -> dict[str, Any]:
+    text = json.dumps([str(id) for id in ids.tolist()], ensure_ascii=False)
+    return {"dtype": "json", "shape": [len(ids)], "data": _packed(text.encode())}
+
+
+def _array(dtype: str, values: np.ndarray) -> dict[str, Any]:
+    array = np.ascontiguousarray(values, _DTYPES[dtype])
+    return {"dtype": dtype, "shape": list(array.shape), "data": _packed(array.tobytes())}
+
+
+def _packed(data: bytes) -> str:
+    return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode()

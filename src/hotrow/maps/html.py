@@ -1,0 +1,120 @@
+"""The page that shows a map: for the server, or one file with all that it needs inside.
+
+The page's own files are in `page/`: page.html has its style as `<link rel="stylesheet" href="page/NAME.css">`, and its
+scripts, in their order, as `<script src="page/NAME.js" defer></script>`, plain ones and no modules, plotly.min.js of
+plotly's wheel among them. The server has these under /page/. In a file of its own they stand inside: the data first, then
+the scripts, at the end of the body; and a policy that lets nothing run but them, and nothing be fetched from anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable
+from importlib import resources
+from importlib.util import find_spec
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+from hotrow.errors import ArgumentError, MissingExtraError
+from hotrow.maps.embedding import element, embedded
+from hotrow.maps.map import Map
+from hotrow.maps.neighbours import Progress
+from hotrow.models.folders import Folder
+from hotrow.search import Metadata
+from hotrow.store.files import write_durably
+
+PLOTLY = "plotly.min.js"
+MOST = 1_000_000
+"""Points in a file of its own, unless asked otherwise."""
+_NAME = re.compile(r"[a-z0-9_-]+\.(?:html|css|js)", re.ASCII)
+_STYLE = re.compile(r'<link rel="stylesheet" href="page/([^"]+)"\s*/?>')
+_SCRIPT = re.compile(r'<script src="page/([^"]+)"(?: defer)?></script>\s*')
+_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>\s*')
+
+
+def asset(name: str) -> bytes | None:
+    """A file of the page by its name, plotly.min.js among them; None if the page has none of this name.
+
+    MissingExtraError for plotly's, if it isn't installed.
+    """
+    if name == PLOTLY:
+        if find_spec("plotly") is None:
+            raise MissingExtraError('the page draws with plotly, which isn\'t installed: pip install "hotrow[serve]"')
+        return (resources.files("plotly") / "package_data" / PLOTLY).read_bytes()
+    if not _NAME.fullmatch(name):  # no path leads out of the folder
+        return None
+    file = resources.files(__package__ or "") / "page" / name
+    return file.read_bytes() if file.is_file() else None
+
+
+def page_html(source: Literal["server"] | dict[str, Any]) -> bytes:
+    """The page: for the server, which has its other files, or with this data of `embedded` and all files inside.
+
+    MissingExtraError if plotly is to be inside and isn't installed.
+    """
+    page = _text("page.html")
+    return (page if source == "server" else whole(page, _text, element(source))).encode()
+
+
+def _text(name: str) -> str:
+    found = asset(name)
+    if found is None:
+        raise ArgumentError(f"the page has no file {name!r}")
+    return found.decode()
+
+
+def whole(page: str, text_of: Callable[[str], str], data: str) -> str:
+    """A page with its styles, its scripts and the element of its data inside. text_of(name): a file of the page."""
+    scripts = [_closed(text_of(name), "script") for name in _SCRIPT.findall(page)]
+    page = _POLICY.sub("", _SCRIPT.sub("", page))
+    page = _STYLE.sub(lambda found: f"<style>{_closed(text_of(found[1]), 'style')}</style>", page)
+    policy = "; ".join([
+        "default-src 'none'", f"script-src 'unsafe-eval' {' '.join(map(_hash, scripts))}", "style-src 'unsafe-inline'",
+        "img-src data: blob:", "base-uri 'none'", "form-action 'none'",
+    ])  # fmt: skip
+    meta = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+    head, mark, body = page.partition('<meta charset="utf-8">')
+    before, end, after = body.rpartition("</body>")
+    if not (mark and end):
+        raise ArgumentError("a page has <meta charset=\"utf-8\"> and </body>, and this one hasn't")
+    inside = "\n".join([data, *(f"<script>{script}</script>" for script in scripts)])
+    return f"{head}{mark}\n{meta}{before}{inside}\n{end}{after}"
+
+
+def _closed(text: str, tag: str) -> str:
+    """Text in which nothing ends the element that it is in: what would can only stand in a string or a comment."""
+    text = re.sub(f"</({tag})", r"<\\/\1", text, flags=re.IGNORECASE)
+    return text.replace("<!--", "<\\!--") if tag == "script" else text
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
+def write_html(
+    folder: Folder,
+    side: str | None,
+    path: str | PathLike[str],
+    metadata: Metadata | None = None,
+    *,
+    method: str | None = None,
+    most: int = MOST,
+    progress: Progress | None = None,
+) -> Map:
+    """Write the map of a side as one file, which needs nothing but a browser; returns the map.
+
+    metadata  of that side, whose first column is the colours at first
+    method    "pca" or "umap"; None: as `Map.open`
+    most      points in it; of more a spread sample
+    progress  callable(done, total, {"stage"}), for UMAP and for the neighbours
+
+    Raises as `Map.open`, and OSError with the path.
+    """
+    asset(PLOTLY)  # before minutes of work
+    map = Map.open(folder, side, method=method, progress=progress)
+    data = embedded(folder, map, metadata, most=most, progress=progress)
+    write_durably(Path(path), page_html(data))
+    return map
