@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from hotrow.apps import settings, similar_arguments
+from hotrow.apps import map_arguments, settings, similar_arguments
 from hotrow.apps.console import Output, printable
 from hotrow.errors import HotrowError
 from hotrow.kernels.threads import set_threads
@@ -55,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     similar_arguments.add(commands, common)
     _add_questions(commands, common)
     _add_predict(commands, common)
+    map_arguments.add(commands, common)
     _add_care(commands, common)
     _add_explain(commands, common)
     _add_bench(commands, common)

@@ -1,4 +1,4 @@
-"""What a self-contained page has inside: the data of a map, in one element of the page.
+r"""What a self-contained page has inside: the data of a map, in one element of the page.
 
 ```
 <script type="application/json" id="hotrow-data">{
@@ -13,14 +13,14 @@
 ```
 The page for the server has no such element: that is how it knows.
 
-A blob's "data" is base64 of gzip of bytes, little-endian, row by row. dtype "float32", "int32" and "int16" are arrays of
-that "shape"; "json" is UTF-8 text of JSON, a list whose length is shape[0].
+A blob's "data" is base64 of gzip of bytes, little-endian, row by row. dtype "float32", "int32" and "int16" are arrays
+of that "shape"; "json" is UTF-8 text of JSON, a list whose length is shape[0].
 
 | blob | dtype, shape | |
 |---|---|---|
 | `points` | float32 (n, 2) | x, y |
 | `ids` | json (n,) | strings, in the order of the points; of integers as one writes them |
-| `column 0`, `column 1`, … | int32 (n,) or float32 (n,) | of map.columns[0], …: codes of a category, −1 none; numbers, NaN none |
+| `column 0`, … | int32 (n,) or float32 (n,) | of map.columns[0], …: codes of a category, −1 none; numbers, NaN none |
 | `neighbours` | int32 (n, k) | of each point its k = 10 nearest, nearest first, as positions in the points; −1 none |
 | `scores` | int16 (n, k) | 32767 · cosine |
 | `weights` | float32 (n, c) | the first c = min(8, dim) floats of each vector, for the one-hot picture |
@@ -28,7 +28,7 @@ that "shape"; "json" is UTF-8 text of JSON, a list whose length is shape[0].
 
 `neighbours` and `scores`, or `weights`, may be missing in a page of very many points; `said` then says so.
 
-In the JSON every `<`, `>` and `&` is written as `\\u003c`, `\\u003e`, `\\u0026`, so that no id can end the element.
+In the JSON every `<`, `>` and `&` is written as `\u003c`, `\u003e`, `\u0026`, so that no id can end the element.
 """
 
 from __future__ import annotations
@@ -59,21 +59,28 @@ _ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
 def embedded(
-    folder: Folder, map: Map, metadata: Metadata | None = None, *, most: int, progress: Progress | None = None
+    folder: Folder,
+    map: Map,
+    metadata: Metadata | None = None,
+    *,
+    most: int,
+    column: str | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """What a page has inside, as above: of a map of a side of the folder, at most `most` points of it.
 
-    metadata: of that side. progress: told of the search for neighbours. ArgumentError for `most` below 1.
+    metadata: of that side; column: which of it gives the colours at first; None: the first. progress: told of the
+    search for neighbours. ArgumentError for `most` below 1, and for a column that isn't there, with those that are.
     """
     if most < 1:
         raise ArgumentError(f"a page shows at least one point; got most={most!r}")
     n, vectors = len(map), map.vectors.vectors()
     rows = spread(n, most)
-    names = [] if metadata is None else list(metadata.columns)
+    names = column_names(metadata, column)
     blobs = {"points": _array("float32", map.points[rows]), "ids": _ids(map.ids.take(rows))}
     said: list[str] = []
-    for i, name in enumerate(names):
-        blobs[f"column {i}"] = _column(metadata, name, rows)
+    if metadata is not None:
+        blobs |= {f"column {i}": _column(metadata.columns[name], rows) for i, name in enumerate(names)}
     if len(rows) < n:
         blobs["rows"] = _array("int32", rows)
         said.append(f"A spread sample of {len(rows):,} of the {n:,} points is shown.")
@@ -87,7 +94,8 @@ def embedded(
         said.append(f"Neighbours are left out of a page of more than {MOST_DETAILS:,} points; hotrow serve has them.")
     return {
         "format": FORMAT, "info": info(folder, {map.vectors.name: names}, [map.vectors]),
-        "map": told(map, metadata) | {"n": len(rows)}, "rows": n, "metric": "cosine", "said": said, "blobs": blobs,
+        "map": told(map, metadata, column) | {"n": len(rows)}, "rows": n, "metric": "cosine", "said": said,
+        "blobs": blobs,
     }  # fmt: skip
 
 
@@ -107,15 +115,35 @@ def info(folder: Folder, columns: dict[str, list[str]], sides: list[Vectors] | N
     }  # fmt: skip
 
 
-def told(map: Map, metadata: Metadata | None = None) -> dict[str, Any]:
-    """What a map is, as GET /v1/map answers, with "better" null: whoever makes a better one knows of it."""
-    columns = {} if metadata is None else metadata.columns
+def column_names(metadata: Metadata | None, first: str | None = None) -> list[str]:
+    """The names of the columns of metadata, with the one that is to be first at the beginning.
+
+    ArgumentError, with those that there are, if it isn't one of them.
+    """
+    names = [] if metadata is None else list(metadata.columns)
+    if first is None:
+        return names
+    if first not in names:
+        raise ArgumentError(f"there is no column {first!r:.100}; there {_are(names)}. A file of metadata may have more")
+    return [first, *(name for name in names if name != first)]
+
+
+def _are(names: list[str]) -> str:
+    return f"are {', '.join(map(repr, names))}" if names else "is none at all"
+
+
+def told(map: Map, metadata: Metadata | None = None, column: str | None = None) -> dict[str, Any]:
+    """What a map is, as GET /v1/map answers, with "better" null: whoever makes a better one knows of it.
+
+    column: which of the metadata is to be the first; None: as they are.
+    """
+    columns = [] if metadata is None else [metadata.columns[name] for name in column_names(metadata, column)]
     return {
         "side": map.vectors.name, "n": len(map), "stamp": map.stamp, "method": map.method, "stale": round(map.stale, 4),
         "sampled": map.sampled, "better": None,
         "columns": [
-            {"name": name, "kind": column.kind} | ({"values": column.values} if column.kind == "category" else {})
-            for name, column in columns.items()
+            {"name": each.name, "kind": each.kind} | ({"values": each.values} if each.kind == "category" else {})
+            for each in columns
         ],
     }  # fmt: skip
 
@@ -126,8 +154,7 @@ def element(data: dict[str, Any]) -> str:
     return f'<script type="application/json" id="hotrow-data">{text}</script>'
 
 
-def _column(metadata: Metadata, name: str, rows: np.ndarray) -> dict[str, Any]:
-    column = metadata.columns[name]
+def _column(column: Any, rows: np.ndarray) -> dict[str, Any]:
     if column.kind == "category":
         return _array("int32", column.codes[rows])
     return _array("float32", column.numbers[rows])

@@ -1,9 +1,9 @@
 """The page that shows a map: for the server, or one file with all that it needs inside.
 
 The page's own files are in `page/`: page.html has its style as `<link rel="stylesheet" href="page/NAME.css">`, and its
-scripts, in their order, as `<script src="page/NAME.js" defer></script>`, plain ones and no modules, plotly.min.js of
-plotly's wheel among them. The server has these under /page/. In a file of its own they stand inside: the data first, then
-the scripts, at the end of the body; and a policy that lets nothing run but them, and nothing be fetched from anywhere.
+scripts, in their order, as `<script src="page/NAME.js"></script>`, plain ones and no modules, plotly.min.js of
+plotly's wheel among them. The server has these under /page/. In a file of its own they stand where they are called, the
+data before the first script; and a policy lets nothing run but these scripts, and nothing be fetched from anywhere.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hotrow.errors import ArgumentError, MissingExtraError
-from hotrow.maps.embedding import element, embedded
+from hotrow.maps.embedding import column_names, element, embedded
 from hotrow.maps.map import Map
 from hotrow.maps.neighbours import Progress
 from hotrow.models.folders import Folder
@@ -30,9 +30,9 @@ PLOTLY = "plotly.min.js"
 MOST = 1_000_000
 """Points in a file of its own, unless asked otherwise."""
 _NAME = re.compile(r"[a-z0-9_-]+\.(?:html|css|js)", re.ASCII)
-_STYLE = re.compile(r'<link rel="stylesheet" href="page/([^"]+)"\s*/?>')
-_SCRIPT = re.compile(r'<script src="page/([^"]+)"(?: defer)?></script>\s*')
-_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>\s*')
+_STYLE = re.compile(r'<link rel="stylesheet" href="page/([a-z0-9_.-]+)">')
+_SCRIPT = re.compile(r'<script src="page/([a-z0-9_.-]+)"></script>')
+_CHARSET = '<meta charset="utf-8">'
 
 
 def asset(name: str) -> bytes | None:
@@ -68,20 +68,22 @@ def _text(name: str) -> str:
 
 def whole(page: str, text_of: Callable[[str], str], data: str) -> str:
     """A page with its styles, its scripts and the element of its data inside. text_of(name): a file of the page."""
-    scripts = [_closed(text_of(name), "script") for name in _SCRIPT.findall(page)]
-    page = _POLICY.sub("", _SCRIPT.sub("", page))
+    scripts: list[str] = []
+
+    def inside(found: re.Match[str]) -> str:
+        scripts.append(_closed(text_of(found[1]), "script"))
+        return f"{data if len(scripts) == 1 else ''}\n<script>{scripts[-1]}</script>"
+
     page = _STYLE.sub(lambda found: f"<style>{_closed(text_of(found[1]), 'style')}</style>", page)
+    head, mark, rest = page.partition(_CHARSET)
+    rest = _SCRIPT.sub(inside, rest)
+    if not (mark and scripts):
+        raise ArgumentError(f"a page has {_CHARSET} and scripts, and this one hasn't")
     policy = "; ".join([
         "default-src 'none'", f"script-src 'unsafe-eval' {' '.join(map(_hash, scripts))}", "style-src 'unsafe-inline'",
         "img-src data: blob:", "base-uri 'none'", "form-action 'none'",
     ])  # fmt: skip
-    meta = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-    head, mark, body = page.partition('<meta charset="utf-8">')
-    before, end, after = body.rpartition("</body>")
-    if not (mark and end):
-        raise ArgumentError("a page has <meta charset=\"utf-8\"> and </body>, and this one hasn't")
-    inside = "\n".join([data, *(f"<script>{script}</script>" for script in scripts)])
-    return f"{head}{mark}\n{meta}{before}{inside}\n{end}{after}"
+    return f'{head}{mark}\n<meta http-equiv="Content-Security-Policy" content="{policy}">{rest}'
 
 
 def _closed(text: str, tag: str) -> str:
@@ -101,20 +103,23 @@ def write_html(
     metadata: Metadata | None = None,
     *,
     method: str | None = None,
+    anew: bool = False,
     most: int = MOST,
+    column: str | None = None,
     progress: Progress | None = None,
 ) -> Map:
     """Write the map of a side as one file, which needs nothing but a browser; returns the map.
 
-    metadata  of that side, whose first column is the colours at first
-    method    "pca" or "umap"; None: as `Map.open`
+    metadata  of that side; column: which of it gives the colours at first, None: the first
+    method, anew  as `Map.open` takes them
     most      points in it; of more a spread sample
     progress  callable(done, total, {"stage"}), for UMAP and for the neighbours
 
     Raises as `Map.open`, and OSError with the path.
     """
-    asset(PLOTLY)  # before minutes of work
-    map = Map.open(folder, side, method=method, progress=progress)
-    data = embedded(folder, map, metadata, most=most, progress=progress)
+    asset(PLOTLY)  # before minutes of work, as what follows
+    column_names(metadata, column)
+    map = Map.open(folder, side, method=method, anew=anew, progress=progress)
+    data = embedded(folder, map, metadata, most=most, column=column, progress=progress)
     write_durably(Path(path), page_html(data))
     return map

@@ -8,7 +8,6 @@ derived/maps/item-umap-1f0a….arrow           ids that are strings
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
 from contextlib import suppress
@@ -88,7 +87,7 @@ def keep(folder: Path, kept: Kept) -> None:
 def _remove(paths: list[Path]) -> None:
     for path in paths:
         with suppress(OSError):
-            os.unlink(path)
+            path.unlink()
 
 
 def read(folder: Path, side: str, method: str) -> Kept | None:
@@ -101,7 +100,9 @@ def read(folder: Path, side: str, method: str) -> Kept | None:
     number = fields.get("format")
     if number != FORMAT:
         raise CorruptError(f"{path}: is of format {number!r:.20}, and this hotrow reads {FORMAT}")
-    if set(fields) != _FIELDS or not (natural(fields["rows"]) and natural(fields["dim"]) and natural(fields["sampled"])):
+    if set(fields) != _FIELDS or not (
+        natural(fields["rows"]) and natural(fields["dim"]) and natural(fields["sampled"])
+    ):
         raise CorruptError(f"{path}: expected an object of {', '.join(sorted(_FIELDS))}")
     kind = fields["kind"]
     if (fields["side"], fields["method"]) != (side, method) or kind not in {"int64", "uint64", "string"}:

@@ -91,6 +91,7 @@ class Map:
         side: str | None = None,
         *,
         method: str | None = None,
+        anew: bool = False,
         before: Map | None = None,
         progress: Progress | None = None,
     ) -> Map:
@@ -98,6 +99,7 @@ class Map:
 
         method    "pca"; "umap", which is made if none is kept; None: UMAP's if it is kept, else PCA's, which takes a
                   second or two for a million vectors
+        anew      make a new one, by PCA if no method is said, whatever is kept
         before    a map as it was, whose places are to stay; None: as the kept one has them
         progress  told of UMAP's way: see `better`
 
@@ -107,11 +109,10 @@ class Map:
         if method is not None and method not in METHODS:
             raise ArgumentError(f"method is {' or '.join(map(repr, METHODS))}; got {method!r:.100}")
         vectors = folder.side(side)
-        if before is not None and method in (None, before.method):
-            found = before
-        else:
+        found = before if before is not None and method in (None, before.method) else None
+        if found is None and not anew:
             found = _read(folder, vectors, METHODS[::-1] if method is None else (method,))
-        if found is not None and (found.vectors.kind, found.vectors.dim) == (vectors.kind, vectors.dim):
+        if not anew and found is not None and (found.vectors.kind, found.vectors.dim) == (vectors.kind, vectors.dim):
             made = replace(found.updated(vectors), _folder=folder)
             if method in (None, made.method):
                 if made.stamp != found.stamp:

@@ -1,7 +1,7 @@
 """UMAP in a process of its own: `python unfold.py FOLDER` reads arrays from files there and writes points.npy.
 
-In a thread of a server it would hold all others up for seconds, for its loops keep Python's lock, and its warnings would
-be switched off for everyone. Here it has one thread and gives way to others. Nothing of hotrow is imported.
+In a thread of a server it would hold all others up for seconds, for its loops keep Python's lock, and its warnings
+would be switched off for everyone. Here it has one thread and gives way to others. Nothing of hotrow is imported.
 
 points.npy before: float32 (n, 2), where to begin; indices.npy int32 (n, k) and distances.npy float32 (n, k): each one's
 nearest, itself first. After: where they are. Lines of "done total" on stdout tell of the way.
@@ -35,7 +35,7 @@ def unfold(folder: Path) -> None:
     """Lay out what is in the files of the folder."""
     warnings.simplefilter("ignore")  # of what it can't do later, with one thread and neighbours that it hasn't found
     sys.modules["umap.parametric_umap"] = None  # type: ignore[assignment]  # would load TensorFlow where there is one
-    from umap import UMAP
+    from umap import UMAP  # pyright: ignore[reportMissingImports]
 
     start, indices, distances = (
         np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("points", "indices", "distances")
