@@ -1,4 +1,4 @@
-"""A map: the vectors of a side as points in the plane, and the page that shows them.
+"""Vectors as points of a plane, and the page that shows them.
 
 >>> from hotrow.maps import Map, write_html
 """

@@ -15,7 +15,7 @@ import numpy as np
 
 from hotrow.errors import HotrowError, MissingExtraError
 
-_WORDS = 500  # of what a process that failed has said last
+_WORDS = 500  # letters of what a process that failed has said last
 _ONE = ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -73,5 +73,6 @@ def _run(program: Path, folder: Path, progress: Callable[[int, int], None]) -> N
             process.kill()
             raise
     if process.returncode:
-        words = said.read_text("utf-8", "replace").strip()[-_WORDS:] or "no word of why"
-        raise HotrowError(f"UMAP ended with code {process.returncode}: {words}")
+        lines = said.read_text("utf-8", "replace").split("\n")
+        words = next((line for line in reversed(lines) if line.strip()), "no word of why")
+        raise HotrowError(f"UMAP ended with code {process.returncode}: {words[:_WORDS]}")
