@@ -29,6 +29,7 @@ from hotrow.apps import kinds
 from hotrow.apps.frame import read_frame
 from hotrow.apps.reading import read_columns
 from hotrow.errors import HotrowError
+from hotrow.maps import kept
 from hotrow.models import Ratings, Retrieval, classifier_files
 from hotrow.store.arrays import to_arrays
 from hotrow.store.checkpoint import Checkpoints
@@ -138,6 +139,26 @@ def strings(folder: Path) -> Callable[[], Any]:
     """The ids of a table."""
     part = write_strings(folder / "strings.arrow", pa.array(WORDS, pa.large_string()))
     return lambda: read_strings(folder / "strings.arrow", part, len(WORDS)).to_pylist()
+
+
+def map_of(ids: Any, kind: str) -> Callable[[Path], Callable[[], Any]]:
+    """A map that is kept, as `Map.open` finds it."""
+
+    def write(folder: Path) -> Callable[[], Any]:
+        n, sketch = len(ids), kept.SKETCH
+        shapes = {"points": (n, 2), "sketch": (n, sketch), "late": (n,), "centre": (3,), "axes": (3, 2)}
+        dtypes = {"sketch": np.float16, "late": np.uint8}
+        arrays = {name: np.ones(shape, dtypes.get(name, np.float32)) for name, shape in shapes.items()}
+        kept.keep(folder, kept.Kept("item", "umap", kind, 3, 2, arrays, ids))
+
+        def load() -> Any:
+            read = kept.read(folder, "item", "umap")
+            assert read is not None
+            return read.sampled, read.ids.tolist(), {name: array.tobytes() for name, array in read.arrays.items()}
+
+        return load
+
+    return write
 
 
 def retrieval(folder: Path) -> Callable[[], Any]:
@@ -331,6 +352,8 @@ LOADERS = {
     "arrays read without checksums": Loader(arrays(read_arrays, with_part=False), sealed=False),
     "arrays mapped": Loader(arrays(map_arrays, with_part=True), sealed=False),
     "strings": Loader(strings),
+    "map of strings": Loader(map_of(pa.array(WORDS, pa.large_string()), "string")),
+    "map of integers": Loader(map_of(np.arange(3), "int64")),
     "retrieval": Loader(retrieval, damaged=lambda name: name.startswith(("model", "pairs"))),
     "ratings": Loader(ratings, damaged=lambda name: name.startswith(("model", "pairs"))),
     "checkpoint": Loader(checkpoint, damaged=lambda name: name.startswith(("checkpoint", "net"))),
