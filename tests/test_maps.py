@@ -239,6 +239,24 @@ def test_an_id_that_was_forgotten_meanwhile_is_not_kept(tmp_path):
     assert "id 3" not in kept.read(folder.derived() / "maps", "id", "pca").ids.tolist()
 
 
+def test_an_id_that_is_forgotten_while_a_map_is_written_is_not_kept(tmp_path, monkeypatch):
+    table = saved(tmp_path, side())
+    folder = open_folder(tmp_path)
+    keep, written = kept.keep, []
+
+    def slowly(*given):
+        if not written:
+            table.forget(["id 3"])
+            table.save(tmp_path)
+        keep(*given)
+        written.append(len(given[1].ids))
+
+    monkeypatch.setattr(kept, "keep", slowly)
+    Map.open(folder)
+    assert written == [200, 199]
+    assert "id 3" not in kept.read(folder.derived() / "maps", "id", "pca").ids.tolist()
+
+
 def test_a_kept_map_that_is_broken_is_made_anew_and_that_is_said(tmp_path, caplog):
     saved(tmp_path, side())
     map = Map.open(open_folder(tmp_path))

@@ -229,12 +229,13 @@ class Map:
             return
         made, folder = self, self._folder
         try:
-            for _ in range(_TRIES):
+            for _ in range(_TRIES):  # looked at before and after: between the two somebody may have forgotten an id
                 newer = folder.refreshed()
-                if newer is folder:
-                    kept.keep(folder.derived() / "maps", made._to_keep())
+                if newer is not folder:
+                    made, folder = made.updated(newer.side(self.vectors.name)), newer
+                kept.keep(folder.derived() / "maps", made._to_keep())
+                if folder.refreshed() is folder:
                     return
-                made, folder = made.updated(newer.side(self.vectors.name)), newer
         except (OSError, HotrowError) as error:
             if self._folder.path not in _said:
                 _said.add(self._folder.path)
