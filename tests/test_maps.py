@@ -122,6 +122,13 @@ def test_somebody_new_goes_to_the_most_of_its_neighbours_and_not_between():
     assert np.linalg.norm(place) < 1
 
 
+def test_amid_fewer_neighbours_than_asked_for_somebody_new_goes_to_those():
+    points = np.float32([[5, 1], [50, 50], [50, 50]])
+    within = np.array([True, False, False])
+    places = placed(Search(side(3)), side(3).vectors(), points, within)
+    np.testing.assert_allclose(places, [[5, 1]] * 3, atol=1e-4)
+
+
 def test_those_at_one_place_come_to_lie_apart_the_same_way_again():
     rows = np.arange(1000)
     first = scattered(np.zeros((1000, 2)), rows, 10)

@@ -33,7 +33,7 @@ def nearest_of_all(search: Search, k: int, progress: Progress | None = None) -> 
         scores[start:stop, :width] = np.take_along_axis(values, order, 1)
         if progress is not None:
             progress(stop, n, {"stage": "finding neighbours"})
-    return rows, scores
+    return rows, np.where(rows < 0, np.float32(0), scores)
 
 
 def placed(
@@ -63,10 +63,11 @@ def placed(
 
 def _weights(rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """How much each neighbour counts: float64 (q, k), 0 for none there, smaller the farther behind the nearest."""
-    behind = scores[:, :1] - scores
     there = rows >= 0
-    scale = np.where(there, behind, 0).sum(1, keepdims=True) / np.maximum(1, there.sum(1, keepdims=True)) + 1e-6
-    return np.where(there, np.exp(-np.maximum(behind, 0) / scale), 0).astype(np.float64)
+    known = np.where(there, scores, 0).astype(np.float64)
+    behind = np.where(there, np.maximum(known[:, :1] - known, 0), 0)
+    scale = behind.sum(1, keepdims=True) / np.maximum(1, there.sum(1, keepdims=True)) + 1e-6
+    return np.where(there, np.exp(-behind / scale), 0)
 
 
 def _median(places: np.ndarray, weights: np.ndarray) -> np.ndarray:
