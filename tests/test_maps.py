@@ -148,7 +148,7 @@ def test_points_stay_whoever_comes_and_goes(data, method):
     if method == "umap":  # as if it were one: what matters is how others are placed
         map = maps.replace(map, method="umap")
     then, vector = places(map), dict(zip(first.ids().tolist(), first.vectors(), strict=True))
-    for _ in range(3):
+    for turn in range(3):
         ids = list(vector)
         gone = data.draw(st.lists(st.sampled_from(ids), max_size=4, unique=True))
         turned = data.draw(st.lists(st.sampled_from(sorted(set(ids) - set(gone))), max_size=4, unique=True))
@@ -160,7 +160,7 @@ def test_points_stay_whoever_comes_and_goes(data, method):
         for id in vector.keys() - set(turned):
             vector[id] = vector[id] * np.float32(1.5) + np.float32(1e-3)  # longer, and hardly turned
         for i in range(new):
-            vector[f"new {len(then)} {i}"] = np.float32([1, 2, 3, 4, 5, 6 + i])
+            vector[f"new {turn} {i}"] = np.float32([1, 2, 3, 4, 5, 6 + i])
         order = data.draw(st.permutations(list(vector)))
         map = map.updated(Vectors.of(order, np.stack([vector[id] for id in order])))
         assert map.ids.tolist() == order
@@ -285,6 +285,21 @@ def test_where_nothing_can_be_kept_the_map_is_as_good_and_that_is_said_once(tmp_
     for _ in range(2):
         assert len(Map.open(open_folder(tmp_path))) == 200
     assert caplog.text.count("can't be kept") == 1
+
+
+@pytest.mark.parametrize("link", ["derived", "derived/maps"])
+def test_by_a_link_nothing_is_read_written_or_removed_elsewhere(tmp_path, caplog, link):
+    saved(tmp_path / "model", side())
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "maps").mkdir(parents=True)
+    for folder in (elsewhere, elsewhere / "maps"):
+        (folder / "id-pca-1.arrow").write_text("somebody else's")
+    (tmp_path / "model" / link).parent.mkdir(exist_ok=True)
+    (tmp_path / "model" / link).symlink_to(elsewhere)
+    logging.getLogger("hotrow").propagate = True
+    assert len(Map.open(open_folder(tmp_path / "model"))) == 200
+    assert "is a symbolic link" in caplog.text
+    assert len(list(elsewhere.rglob("*"))) == 3
 
 
 def test_a_map_that_is_kept_of_another_side_is_not_taken(tmp_path):
