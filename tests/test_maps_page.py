@@ -283,6 +283,12 @@ def test_the_command_writes_a_page_and_says_what_is_in_it(model, tmp_path, capfd
     assert main(["map", str(model), "-o", str(file), "--column", "tag"]) == 0
     said = capfd.readouterr().out
     assert said.startswith("12 items by PCA, coloured by tag\n")
+    assert "PCA shows the outline" in said
+    (tmp_path / "told.csv").write_text("item,shelf\nitem 1,a\nitem 2,b\nitem 99,b\n")
+    assert main(["map", str(model), "-o", str(file), "--metadata", str(tmp_path / "told.csv")]) == 0
+    assert "nothing is told of 10 of the 12 items; 1 row about others" in capfd.readouterr().out
+    assert main(["map", str(model), "-o", str(file), "--column", "tag"]) == 0
+    capfd.readouterr()
     data, blobs = opened(file.read_text("utf-8"))
     assert data["map"]["columns"][0]["name"] == "tag"
     assert len(blobs["points"]) == 12

@@ -38,6 +38,11 @@ def draw(options: argparse.Namespace, output: Output) -> None:
     if columns:
         words += f", coloured by {printable(options.column or columns[0])}"
     output.say(words)
+    if metadata is not None and (metadata.missing or metadata.strange):
+        output.say(
+            f"nothing is told of {metadata.missing:,} of the {counted(len(map), printable(map.vectors.name))}"
+            + (f"; {counted(metadata.strange, 'row')} about others" if metadata.strange else "")
+        )
     if map.sampled:
         output.say(f"UMAP has seen a sample of {map.sampled:,}; the others lie amid those that they are most like")
     if map.stale >= 0.1:
