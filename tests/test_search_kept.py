@@ -238,3 +238,15 @@ def test_an_empty_and_a_one_row_table_have_indexes_too(tmp_path):
             assert search.near(np.ones((1, 3), np.float32), 2)[0].tolist() == [[0, -1] if n else [-1, -1]]
             assert search.recall == 1
     assert Search(Vectors.of(np.zeros(0, np.int64), np.zeros((0, 3))), method="usearch").similar([], 3) == ([], [])
+
+
+@pytest.mark.parametrize("link", ["derived", "derived/search"])
+def test_by_a_link_nothing_is_read_written_or_removed_elsewhere(saved, caplog, tmp_path, link):
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "search").mkdir(parents=True)
+    (saved[1] / link).parent.mkdir(exist_ok=True)
+    (saved[1] / link).symlink_to(elsewhere)
+    with caplog.at_level(logging.WARNING, "hotrow"):
+        assert opened(saved[1]).method == "usearch"
+    assert "is a symbolic link" in caplog.text
+    assert len(list(elsewhere.rglob("*"))) == 1

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from hotrow.errors import CorruptError
+from hotrow.store.derived import check_no_link
 from hotrow.store.files import make_folders, sync_folder, write_durably
 from hotrow.store.format import read_arrays, write_arrays
 from hotrow.store.manifest import part_from_json, part_to_json
@@ -60,7 +61,7 @@ def name_of(side: str, method: str) -> str:
 def keep(folder: Path, kept: Kept) -> None:
     """Write a map in place of the one that is there, if one is. OSError with the path, on a full disk for example."""
     name = name_of(kept.side, kept.method)
-    _check_no_link(folder)
+    check_no_link(folder)
     make_folders(folder)
     own = f"{name}-{secrets.token_hex(8)}"
     written = [folder / f"{own}.safetensors"]
@@ -85,13 +86,6 @@ def keep(folder: Path, kept: Kept) -> None:
     _remove([old for old in folder.glob(f"{name}-*") if old not in written])
 
 
-def _check_no_link(folder: Path) -> None:
-    """CorruptError if a link is in the place of one of the folders: files elsewhere would be written and removed."""
-    for path in (folder.parent, folder):
-        if path.is_symlink():
-            raise CorruptError(f"{path}: is a symbolic link, and what is made from a model has none")
-
-
 def _remove(paths: list[Path]) -> None:
     for path in paths:
         with suppress(OSError):
@@ -101,7 +95,7 @@ def _remove(paths: list[Path]) -> None:
 def read(folder: Path, side: str, method: str) -> Kept | None:
     """The map that is kept of a side; None if none is. CorruptError, naming the file, for what isn't one."""
     name = name_of(side, method)
-    _check_no_link(folder)
+    check_no_link(folder)
     path = folder / f"{name}.json"
     if not path.is_file():
         return None

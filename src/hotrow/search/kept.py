@@ -22,6 +22,7 @@ import numpy as np
 from hotrow.errors import CorruptError, HotrowError, LockedError
 from hotrow.search.graph import EXPANSIONS, Graph, Places, Progress, make_index
 from hotrow.search.space import Space
+from hotrow.store.derived import check_no_link
 from hotrow.store.files import Output, Part, make_folders, read_checked, sync_folder, write_durably
 from hotrow.store.lock import lock
 from hotrow.store.manifest import part_from_json, part_to_json
@@ -64,6 +65,7 @@ def size_of(folder: Folder, side: str, metric: str) -> int:
 def keep(folder: Folder, home: Path, side: str, graph: Graph) -> None:
     """Write it to its folder; where that can't be, nothing is there, and the log says so once."""
     try:
+        check_no_link(home)
         make_folders(home)
         with lock(home):
             _write(home, side, graph)
@@ -116,6 +118,7 @@ def read(home: Path, space: Space) -> Graph | None:
     if not (home / NAME).is_file():
         return None
     try:
+        check_no_link(home)
         fields = read_sealed(home / NAME)
         part = _checked(fields, space)
         index = make_index(space)

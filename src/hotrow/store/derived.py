@@ -9,12 +9,26 @@ import os
 import shutil
 from pathlib import Path
 
+from hotrow.errors import CorruptError
+
 NAME = "derived"
 
 
 def folder_of(root: Path) -> Path:
     """Where that is, of a model or of a saved table; nothing is made yet."""
     return root / NAME
+
+
+def check_no_link(folder: Path) -> None:
+    """CorruptError if a link is in the place of `derived/`, or of a folder on the way to this one in it.
+
+    Files elsewhere would be written and removed.
+    """
+    for path in (folder, *folder.parents):
+        if path.is_symlink():
+            raise CorruptError(f"{path}: is a symbolic link, and what is made from a model has none")
+        if path.name == NAME:
+            return
 
 
 def remove(root: Path) -> int:
