@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from hotrow.apps import map_arguments, settings, similar_arguments
+from hotrow.apps import export_arguments, map_arguments, settings, similar_arguments
 from hotrow.apps.console import Output, printable
 from hotrow.errors import HotrowError
 from hotrow.kernels.threads import set_threads
@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_predict(commands, common)
     map_arguments.add(commands, common)
     _add_care(commands, common)
+    export_arguments.add(commands, common)
     _add_explain(commands, common)
     _add_bench(commands, common)
     return parser

@@ -164,16 +164,16 @@ class Ratings:
         last = np.sort(last)
         epochs = self.epochs or (10 if len(self._pairs) else min(40, max(10, round(4e7 / len(last)))))
         self.remember(np.union1d(self._pairs, distinct))
-        targets = ((given.values[last] - self.center) / self._unit).astype(np.float32)
+        targets = ((given.values[last] - self.center) / self.unit).astype(np.float32)
         random = np.random.default_rng([self.seed, self.users.steps])
         return Trainer(
             (self.users, self.items), (users.take(last), items.take(last)), targets, epochs, self.batch_size,
-            self.learning_rate, self.l2, self._unit, random,
+            self.learning_rate, self.l2, self.unit, random,
         )  # fmt: skip
 
     @property
-    def _unit(self) -> float:
-        """A quarter of the scale, so that the same learning rate suits stars and percents."""
+    def unit(self) -> float:
+        """What vectors and biases count in, a quarter of the scale: one learning rate suits stars and percents."""
         low, high = self._bounds()
         return (high - low) / 4 or 1.0
 
@@ -204,7 +204,7 @@ class Ratings:
             part = np.arange(start, min(start + _PART, len(out)))
             vectors = [_seen(table, batch.take(part)) for table, batch in ((self.users, users), (self.items, items))]
             out[part] = steps.predicted(*vectors)
-        return np.clip((self.center or 0.0) + self._unit * out, low, high).astype(np.float32)
+        return np.clip((self.center or 0.0) + self.unit * out, low, high).astype(np.float32)
 
     def recommend(
         self, users: Any, k: int = 10, *, exclude_known: bool = True
@@ -221,7 +221,7 @@ class Ratings:
         left = np.column_stack([of_user, np.ones(len(of_user), np.float32)])
         right = np.column_stack([of_item[:, :-1], np.ones(len(of_item), np.float32), of_item[:, -1]])
         best, scores = rank(left, right, batch.rows, known, min(k, len(self.items)))
-        return named(self.items.ids(), best, np.float32(self.center) + np.float32(self._unit) * scores)
+        return named(self.items.ids(), best, np.float32(self.center) + np.float32(self.unit) * scores)
 
     def similar(self, ids: Any, k: int = 10, *, side: str = "item") -> tuple[list[list[Any]], list[list[float]]]:
         """The k nearest by cosine of each item, or of each user with side="user": ids and cosines, nearest first."""

@@ -82,7 +82,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], advance: Advance 
     ('weights.safetensors', 128128, (687745169,))
     """
     ordered = dict(sorted(arrays.items(), key=lambda item: -item[1].dtype.itemsize))
-    header = _header({name: (_dtype_name(name, array), array.shape) for name, array in ordered.items()})
+    header = header_of({name: (_dtype_name(name, array), array.shape) for name, array in ordered.items()})
     with Output(path) as out:
         out.write(header)
         for array in ordered.values():
@@ -107,7 +107,7 @@ class ArrayOutput:
         self._left = math.prod(shape) * self._dtype.itemsize
         self._out = Output(path)
         try:
-            self._out.write(_header({name: (dtype, shape)}))
+            self._out.write(header_of({name: (dtype, shape)}))
         except BaseException:
             self._out.close()
             raise
@@ -134,9 +134,9 @@ class ArrayOutput:
         return self._out.part()
 
 
-def _header(arrays: Mapping[str, tuple[str, tuple[int, ...]]]) -> bytes:
-    """The first bytes of a file of these arrays: name → (dtype by its safetensors name, shape)."""
-    entries: dict[str, Any] = {METADATA: {"hotrow": "1"}}
+def header_of(arrays: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str] | None = None) -> bytes:
+    """The first bytes of a file of these arrays, end to end: name → (dtype by its safetensors name, shape)."""
+    entries: dict[str, Any] = {METADATA: {"hotrow": "1", **(metadata or {})}}
     start = 0
     for name, (dtype, shape) in arrays.items():
         stop = start + math.prod(shape) * DTYPES[dtype].itemsize

@@ -1,0 +1,58 @@
+"""The words of `hotrow export`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hotrow.apps.console import Output
+
+FORMATS = ("parquet", "safetensors", "word2vec", "projector", "keras", "onnx")
+_ONLY = {"binary": ("word2vec",), "unknown": ("keras", "onnx")}
+"""Options that are of some formats alone."""
+
+
+def add(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the command."""
+    export = commands.add_parser(
+        "export",
+        parents=[common],
+        help="write ids and vectors in a format that other programs read",
+        description="Write the ids and vectors of a model or a saved table for other programs. parquet: a row an id. "
+        "safetensors: arrays. word2vec: as gensim reads it. projector: TensorBoard's. keras and onnx: a lookup and "
+        "its vectors, which Keras or onnxruntime run with no hotrow.",
+        epilog="examples: hotrow export model/ --to parquet -o items.parquet; hotrow export model/ --to onnx -o "
+        "items.onnx --unknown zeros; hotrow export model/ --to safetensors --side user --as factors -o "
+        "users.safetensors",
+    )
+    export.add_argument("model", metavar="MODEL", help="a model's folder, or that of a saved table")
+    export.add_argument("--to", required=True, choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
+    export.add_argument(
+        "-o", "--out", required=True, metavar="FILE", help="where to write; of projector the name of a folder"
+    )
+    export.add_argument("--side", metavar="NAME", help="item, user, or a classifier's column (default: the first)")
+    export.add_argument(
+        "--as",
+        dest="what",
+        default="vectors",
+        choices=["vectors", "factors"],
+        help="what is alike is near by vectors; products of users' and items' factors are the model's scores (default: "
+        "vectors)",
+    )
+    export.add_argument("--binary", action="store_true", default=None, help="of word2vec: its binary form")
+    export.add_argument(
+        "--unknown",
+        choices=["mean", "zeros"],
+        help="of keras and onnx: the vector of an id that isn't there (default: mean, that of all)",
+    )
+
+    def run(options: argparse.Namespace, output: Output) -> None:
+        for name, formats in _ONLY.items():
+            if getattr(options, name) is not None and options.to not in formats:
+                export.error(f"--{name} is of {' and '.join(formats)}; leave it out with --to {options.to}")
+        from hotrow.apps.export import export as export_
+
+        export_(options, output)
+
+    export.set_defaults(run=run)
