@@ -34,7 +34,8 @@ from hotrow.models.sides import of_table
 HOSTILE = [
     "WHITE METAL LANTERN", "", "%", "%%", "50%", "50%25", "% x", "a\nb", "\r\n", "tab\tid", "n\0ul", "ends\0", "\0",
     "</s>", "<script>alert(1)</script>", '"quoted"', "'", "back\\slash", "\u202ertl", "עברית", "\u2028", "\u00a0",
-    "\u3000x", "\x85", "\ufeffbom", "[UNK]", "-1", "x" * 10_000, "漢字", "🐫", " leads", "trails ", "a,b;c", "#", "\x1f", "\x7f",
+    "\u3000x", "\x85", "\ufeffbom", "[UNK]", "-1", "x" * 10_000, "漢字", "🐫", " leads", "trails ", "a,b;c", "#",
+    "\x1f", "\x7f",
 ]  # fmt: skip
 INTEGERS = [0, 1, -1, -(2**63), 2**63 - 1, 2**53 + 1, 17]
 UNSIGNED = [2**64 - 1, 0, 1, 2**63 - 1, 2**63]
@@ -74,7 +75,7 @@ def same(a, b):
 @pytest.fixture(autouse=True)
 def _few_rows_at_a_time(monkeypatch):
     """Every file is written in several pieces."""
-    monkeypatch.setattr(leaving, "rows_at_a_time", lambda dim: 3)
+    monkeypatch.setattr(leaving, "rows_at_a_time", lambda dim, *, text=False: 3)
 
 
 # --- Parquet ---------------------------------------------------------------------------------------------------------

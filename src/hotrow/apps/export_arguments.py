@@ -37,8 +37,8 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         dest="what",
         default="vectors",
         choices=["vectors", "factors"],
-        help="what is alike is near by vectors; products of users' and items' factors are the model's scores (default: "
-        "vectors)",
+        help="vectors: what is alike is near; factors: the product of a user's and an item's is the model's score "
+        "(default: vectors)",
     )
     export.add_argument("--binary", action="store_true", default=None, help="of word2vec: its binary form")
     export.add_argument(

@@ -25,6 +25,7 @@ UNKNOWN = ("mean", "zeros")
 """What an id that isn't in an exported lookup can get: the mean of all vectors, or zeros."""
 
 _PIECE = 32 << 20  # bytes of vectors that are held at a time
+_WRITTEN = 12  # times as much memory as they take is a piece of them as text
 _HEAD = 64  # bytes that tell what a file is
 _SIGNED = 1 << 63
 
@@ -42,14 +43,19 @@ def ids_of(side: Vectors) -> Any:
     return ids
 
 
-def rows_at_a_time(dim: int) -> int:
-    """How many vectors are some tens of megabytes."""
-    return max(1, min(1 << 17, _PIECE // (4 * dim)))
+def rows_at_a_time(dim: int, *, text: bool = False) -> int:
+    """How many vectors are some tens of megabytes, as numbers or as text."""
+    return max(1, min(1 << 17, _PIECE // (4 * dim * (_WRITTEN if text else 1))))
 
 
-def pieces(side: Vectors, ids: Any, progress: Progress | None = None) -> Iterator[tuple[Any, np.ndarray]]:
-    """The ids and their vectors, float32 (n, dim), some rows at a time: all vectors are never in memory together."""
-    step = rows_at_a_time(side.dim)
+def pieces(
+    side: Vectors, ids: Any, progress: Progress | None = None, *, text: bool = False
+) -> Iterator[tuple[Any, np.ndarray]]:
+    """The ids and their vectors, float32 (n, dim), some rows at a time: all vectors are never in memory together.
+
+    text: whether they will be written as text, which takes more memory meanwhile
+    """
+    step = rows_at_a_time(side.dim, text=text)
     for start in range(0, len(ids), step):
         part = ids[start : start + step]
         yield part, np.ascontiguousarray(side.lookup(part), np.float32)

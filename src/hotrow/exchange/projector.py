@@ -66,7 +66,7 @@ def write(
         if columns:
             labels.write("\t".join(["id", *(escape(name, blanks=False) for name in columns)]) + "\n")
         start = 0
-        for part, vectors in pieces(side, ids, progress):
+        for part, vectors in pieces(side, ids, progress, text=True):
             stop = start + len(part)
             texts = part.to_pylist() if side.kind == "string" else [str(id) for id in part.tolist()]
             words = [escape(text, blanks=False) for text in texts]

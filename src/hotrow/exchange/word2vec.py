@@ -46,7 +46,7 @@ def write(
     >>> lamps = Vectors.of(["RED MUG", "cup"], [[1.0, 0.5], [0.0, 1.0]])
     >>> word2vec.write(lamps, "lamps.txt")["escaped"]
     1
-    >>> print(open("lamps.txt").read(), end="")
+    >>> print(Path("lamps.txt").read_text(), end="")
     2 2
     RED%20MUG 1 0.5
     cup 0 1
@@ -57,7 +57,7 @@ def write(
     with new_file(path, "word2vec file", is_one) as draft:
         with Path(draft).open("wb") as file:
             file.write(f"{len(ids)} {side.dim}\n".encode())
-            for part, vectors in pieces(side, ids, progress):
+            for part, vectors in pieces(side, ids, progress, text=not binary):
                 texts = part.to_pylist() if side.kind == "string" else [str(id) for id in part.tolist()]
                 words = [escape(text) for text in texts]
                 escaped += sum(word != text for word, text in zip(words, texts, strict=True))
