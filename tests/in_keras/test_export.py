@@ -6,14 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import keras
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
+from hotrow.apps.cli import main
 from hotrow.errors import DataError
 from hotrow.exchange import keras as writing
-from hotrow.models import Vectors
+from hotrow.models import Classifier, Vectors
 
 TEXTS = [
     "RED MUG", "", "%", "a\nb", "tab\tid", "n\0ul", "</s>", "<script>", '"', "\u202ertl", "x" * 10_000, "[UNK]",
@@ -76,13 +79,30 @@ def test_a_model_of_keras_s_own_layers_gives_the_same_vectors_where_there_is_no_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["text.keras", "whole.keras"]
 
 
-def test_its_layers_can_be_used_on_this_backend(tmp_path, backend):
-    side = Vectors.of([5, 7, 2**40], matrix(3))
-    writing.write(side, tmp_path / "whole.keras")
-    model = keras.models.load_model(tmp_path / "whole.keras")
-    rows = model.get_layer("lookup")(np.array([7, 2**40]))  # the host looks up, so 64 bits are kept on JAX, too
+@pytest.mark.parametrize("ids", [[5, 7, 2**40], ["RED MUG", "", "漢字"]])
+def test_its_layers_can_be_used_on_each_backend(tmp_path, ids):
+    side = Vectors.of(ids, matrix(3))
+    writing.write(side, tmp_path / "a.keras")
+    model = keras.models.load_model(tmp_path / "a.keras")
+    rows = model.get_layer("lookup")(np.array(ids[::-1]))  # on the host, so all 64 bits are kept on JAX, too
     vectors = keras.ops.convert_to_numpy(model.get_layer("vectors")(rows))
-    assert (vectors == side.lookup([7, 2**40])).all()
+    assert (vectors == side.lookup(ids[::-1])).all()
+
+
+def test_a_column_of_a_classifier_is_exported_by_its_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    columns = {"what": ["cup", "mug", "lamp", "bulb"] * 10, "price": [4.0, 5.0, 40.0, None] * 10}
+    model = Classifier(dim=4, hidden=(), epochs=1, batch_size=8).fit(
+        columns, ["kitchen", "kitchen", "light", "light"] * 10
+    )
+    model.save("model")
+    assert main(["export", "model", "--to", "safetensors", "--side", "what", "-o", "what.safetensors"]) == 0
+    arrays = load_file("what.safetensors")
+    text, offsets = arrays["ids.utf8"].tobytes(), arrays["ids.offsets"]
+    ids = [text[start:stop].decode() for start, stop in pairwise(offsets)]
+    assert (arrays["vectors"] == model.table("what").lookup(ids)).all()
+    assert main(["export", "model", "--to", "keras", "--side", "what", "-o", "what.keras"]) == 0
+    assert "(string ids, vectors) written to what.keras" in capsys.readouterr().out
 
 
 def test_what_keras_cannot_look_up_is_refused_before_anything_is_written(tmp_path):
