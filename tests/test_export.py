@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -326,6 +327,17 @@ def test_after_an_error_there_is_what_was_there_before(tmp_path, name):
         write(side_of("string"), path, progress=fail)
     assert path.read_bytes() == before
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["word2vec", "safetensors"])
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, monkeypatch, name):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(WRITERS[name], "pieces", full)
+    with pytest.raises(OSError, match=r"No space left on device.*file"):
+        WRITERS[name].write(side_of("int64"), tmp_path / "file")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -72,6 +72,13 @@ def test_another_word_for_the_unknown_and_an_empty_table_are_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_more_text_than_an_onnx_file_can_hold_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx, "_KEYS_LIMIT", 1000)
+    with pytest.raises(DataError, match="which an ONNX file can't hold: try --to parquet"):
+        onnx.write(side_of("string"), tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_onnx_with_a_file_beside_is_replaced_with_it(tmp_path):
     for seed in range(2):
         side = Vectors.of(INTEGERS, vectors_of(len(INTEGERS), 3, seed))

@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from hotrow.apps.cli import main
-from hotrow.errors import DataError
+from hotrow.errors import DataError, MissingExtraError
 from hotrow.exchange import keras as writing
 from hotrow.models import Classifier, Vectors
 
@@ -116,6 +116,12 @@ def test_what_keras_cannot_look_up_is_refused_before_anything_is_written(tmp_pat
     with pytest.raises(DataError, match=r"end with .keras alone; .* Try .*a.keras"):
         writing.write(Vectors.of([1], matrix(1)), tmp_path / "a.h5")
     assert not list(tmp_path.iterdir())
+
+
+def test_without_tensorflow_it_is_said_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(writing, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r'pip install "hotrow\[tensorflow\]"'):
+        writing.write(Vectors.of([1], matrix(1)), tmp_path / "a.keras")
 
 
 def test_strings_that_keras_would_give_too_much_room_are_refused(tmp_path, monkeypatch):

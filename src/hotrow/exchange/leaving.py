@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from hotrow.errors import ArgumentError, DataError
-from hotrow.store.files import sync_folder
+from hotrow.store.files import naming, sync_folder
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -99,7 +99,8 @@ def new_file(path: str | PathLike[str], what: str, is_one: Callable[[bytes], boo
     draft = path.with_name(f".{path.stem}.draft{path.suffix}")
     draft.unlink(missing_ok=True)
     try:
-        yield draft
+        with naming(path):
+            yield draft
         put(draft, path)
     finally:
         draft.unlink(missing_ok=True)
