@@ -16,7 +16,7 @@ from hotrow.apps.cli import main
 from hotrow.exchange import atlas
 from hotrow.maps import Map
 from hotrow.models import Retrieval, Vectors, open_folder
-from hotrow.search import Metadata
+from hotrow.search import Metadata, Search
 
 LAMPS = [f"lamp {i}" for i in range(40)]
 
@@ -62,6 +62,20 @@ def test_the_command_says_how_places_were_found_and_how_to_look_at_them(folder, 
     said = capsys.readouterr().out
     assert "with the columns x, y, neighbors; x and y by PCA" in said
     assert "embedding-atlas a.parquet --text id --x x --y y --neighbors neighbors" in said
+
+
+def test_after_deltas_and_forgotten_ids_each_place_is_still_its_id_s(folder):
+    table = hotrow.load("lamps")
+    table.forget([LAMPS[3], LAMPS[20]])
+    table.set(["new lamp"], np.ones((1, 6), np.float32))
+    table.save_delta()
+    frame, now = exported("lamps", "--atlas", "--neighbors", "1"), open_folder("lamps")
+    assert frame["id"].tolist() == now.side().ids().tolist()
+    np.testing.assert_array_equal(np.stack(list(frame["vector"])), now.side().vectors())
+    np.testing.assert_array_equal(frame[["x", "y"]].to_numpy(), Map.open(now).points)
+    row = frame["id"].tolist().index("new lamp")
+    nearest = frame["id"][frame["neighbors"][row]["ids"][1]]
+    assert nearest == Search(now.side()).similar(["new lamp"], 1)[0][0][0]
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
