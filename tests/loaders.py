@@ -9,12 +9,14 @@ may give other content. It may not crash, hang, take much memory, or raise what 
 from __future__ import annotations
 
 import faulthandler
+import gzip
 import io
 import json
 import random
 import resource
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +25,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyarrow import feather, parquet
+from safetensors.numpy import save_file
 
 import hotrow
 from hotrow.apps import kinds
 from hotrow.apps.frame import read_frame
 from hotrow.apps.reading import read_columns
 from hotrow.errors import HotrowError
+from hotrow.exchange.reading import read_table
 from hotrow.maps import kept
 from hotrow.models import Ratings, Retrieval, classifier_files
 from hotrow.store.arrays import to_arrays
@@ -343,7 +347,57 @@ def write_parquet(**options: Any) -> Callable[[Path], Any]:
     return lambda path: parquet.write_table(PAIRS, path, **options)
 
 
+def vectors(name: str, put: Callable[[Path], Any], **wanted: Any) -> Callable[[Path], Callable[[], Any]]:
+    """A file of another program's vectors, as `hotrow import` reads it."""
+
+    def write(folder: Path) -> Callable[[], Any]:
+        put(folder / name)
+
+        def load() -> Any:
+            made = read_table(folder / name, **wanted)
+            return contents(made.table)
+
+        return load
+
+    return write
+
+
+KEYS = ["lantern", "cup", "ü"]
+MATRIX = np.arange(6, dtype=np.float32).reshape(3, 2)
+LINES = "3 2\nlantern 0 1\ncup 2 3\nü 4 5\n".encode()
+WORDS_IN_BYTES = b"3 2\n" + b"".join(key.encode() + b" " + row.tobytes() for key, row in zip(KEYS, MATRIX, strict=True))
+VECTORS_TABLE = pa.table({"id": KEYS, "vector": pa.array(MATRIX.tolist(), pa.list_(pa.float32(), 2))})
+
+
+def write_words(path: Path) -> None:
+    """A pickle of gensim's, with its vectors beside it."""
+    from gensim.models import KeyedVectors
+
+    made = KeyedVectors(2)
+    made.add_vectors(KEYS, MATRIX)
+    made.save(str(path), sep_limit=0)
+
+
+def write_net(path: Path) -> None:
+    """A .keras file as Keras writes it: a lookup and an Embedding."""
+    import h5py
+
+    with h5py.File(path.with_name("w"), "w") as groups:
+        for place, name in (("embedding", "emb"), ("string_lookup", "look")):
+            groups.create_group(f"layers/{place}/vars").attrs["name"] = name
+        groups["layers/embedding/vars/0"] = MATRIX
+    config = [
+        {"class_name": "StringLookup", "config": {"name": "look", "num_oov_indices": 1, "vocabulary": KEYS[:2]}},
+        {"class_name": "Embedding", "config": {"name": "emb"}},
+    ]
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps({"config": {"layers": config}}))
+        archive.write(path.with_name("w"), "model.weights.h5")
+    path.with_name("w").unlink()
+
+
 OTHERS: dict[str, Any] = {"sealed": False, "names": False}
+BARE: dict[str, Any] = {"sealed": False}
 LOADERS = {
     "snapshot": Loader(snapshot),
     "delta": Loader(delta),
@@ -402,6 +456,16 @@ LOADERS = {
         **OTHERS,
     ),
     "arrow stream": Loader(pairs("pairs.arrows", write_stream), **OTHERS),
+    "vectors, text": Loader(vectors("words", lambda path: path.write_bytes(LINES)), **BARE),
+    "vectors, gzip": Loader(vectors("words", lambda path: path.write_bytes(gzip.compress(LINES, mtime=0))), **BARE),
+    "vectors, binary": Loader(vectors("words", lambda path: path.write_bytes(WORDS_IN_BYTES)), **BARE),
+    "vectors, gensim": Loader(vectors("words", write_words), **BARE),
+    "vectors, parquet": Loader(vectors("v", lambda path: parquet.write_table(VECTORS_TABLE, path)), **BARE),
+    "vectors, safetensors": Loader(
+        vectors("v", lambda path: save_file({"w": MATRIX}, path), format="safetensors", number_rows=True), **BARE
+    ),
+    "vectors, npy": Loader(vectors("v.npy", lambda path: np.save(path, MATRIX), number_rows=True), **BARE),
+    "vectors, keras": Loader(vectors("net.keras", write_net), **BARE),
 }
 
 

@@ -43,7 +43,8 @@ needs_pipes = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes her
 
 @pytest.mark.parametrize("name", LOADERS)
 def test_cut_and_flipped_files_give_the_same_content_or_an_error_of_ours(tmp_path, name):
-    pytest.importorskip({"jax": "jax", "torch": "torch"}.get(name, "numpy"))
+    needed = {"jax": "jax", "torch": "torch", "vectors, gensim": "gensim", "vectors, keras": "h5py"}
+    pytest.importorskip(needed.get(name, "numpy"))
     tried, _ = loaders.sweep(LOADERS[name], tmp_path, lambda data: loaders.some(data, len(data), 12))
     assert tried >= 24
 

@@ -29,7 +29,7 @@ _ROUND = 1_500_000  # rows that are filled while a round is measured, about: for
 
 def bench(options: argparse.Namespace, output: Output) -> None:
     """Fill a table, measure steps on it, and show where their time goes."""
-    optimizer = _optimizer(options.optimizer)
+    optimizer = optimizer_of(options.optimizer)
     if options.out is not None:
         check_writable(options.out)
     _check_memory(options, optimizer)
@@ -41,7 +41,7 @@ def bench(options: argparse.Namespace, output: Output) -> None:
         _show(options, optimizer, measured, output)
 
 
-def _optimizer(name: str) -> Optimizer:
+def optimizer_of(name: str) -> Optimizer:
     """The optimizer of this name, however its words are written: rowwise_adagrad is RowwiseAdagrad."""
     plain = {one.lower(): one for one in OPTIMIZERS}
     chosen = plain.get(name.lower().replace("_", "").replace("-", ""))

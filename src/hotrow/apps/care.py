@@ -21,7 +21,7 @@ def inspect(options: argparse.Namespace, output: Output) -> None:
     if classifier_files.is_classifier(folder):
         _inspect_classifier(folder, output)
         return
-    facts = {name: _table_facts(path) for name, path in tables_of(folder).items()}
+    facts = {name: table_facts(path) for name, path in tables_of(folder).items()}
     report = report_of(folder)
     names = _feature_names(folder) if "items" in facts and not next_files.is_next_item(folder) else {}
     output.result({"tables": facts, "features": names, "report": report})
@@ -33,7 +33,7 @@ def inspect(options: argparse.Namespace, output: Output) -> None:
     output.table("", columns, rows)
     if report:
         output.say()
-        with _as_written(folder / REPORT):
+        with as_written(folder / REPORT):
             data, seconds = printable(report["data"]), report["seconds"]
             output.say(f"trained on {data} in {seconds:.1f} s, measured on held-out pairs:")
             (show_ratings if "baseline" in report else show_metrics)(output, report)
@@ -90,7 +90,7 @@ def _inspect_classifier(folder: Path, output: Output) -> None:
     if output.as_json:
         return
     shown_rows: list[list[str]] = []
-    with _as_written(folder / classifier_files.NAME):  # notes may be anything
+    with as_written(folder / classifier_files.NAME):  # notes may be anything
         for name, told in described["columns"].items():
             table: dict[str, Any] = tables.get(name, {})
             cells: list[str] = [str(table.get(key, "")) for key in ("ids", "rows", "dim", "steps")]
@@ -100,7 +100,7 @@ def _inspect_classifier(folder: Path, output: Output) -> None:
     shown = ", ".join(printable(repr(label)) for label in described["classes"][:10])
     output.say(f"{len(described['classes'])} classes: {shown}; {facts['bytes']:,} bytes on disk")
     if report:
-        with _as_written(folder / REPORT):
+        with as_written(folder / REPORT):
             data, seconds = printable(report["data"]), report["seconds"]
             output.say(f"trained on {data} in {seconds:.1f} s with Keras on {report['backend']}")
             show_classifier_metrics(output, report)
@@ -142,7 +142,8 @@ def show_ratings(output: Output, report: dict[str, Any]) -> None:
     output.table("", ["", "model", "baseline"], rows)
 
 
-def _table_facts(path: Path) -> dict[str, Any]:
+def table_facts(path: Path) -> dict[str, Any]:
+    """Rows, floats a row, kind of ids, optimizer, steps, bytes and generations of a saved table."""
     from hotrow.store import snapshot, view
 
     table, links = view(path), snapshot.use(path, None, lambda chain: chain.links)
@@ -167,7 +168,7 @@ def _shown(facts: dict[str, Any]) -> list[str]:
 
 
 @contextmanager
-def _as_written(path: Path) -> Generator[None]:
+def as_written(path: Path) -> Generator[None]:
     """Within, what a file without a checksum says is taken for what hotrow wrote; DataError where it can't be."""
     try:
         yield

@@ -52,6 +52,8 @@ def train(options: argparse.Namespace, output: Output) -> int:
     report = _measure(model, rows, output) | {"rows": rows.counts, "columns": [one.to_json() for one in told]}
     report |= {"classes": model.classes, "backend": backend, "seconds": round(seconds, 3)}
     report |= {"data": ", ".join(frame.sources), **course.told()}
+    how = next(sentence for sentence in rows.sentences if " to test" in sentence)
+    report |= {"protocol": {"held_out": how, "seed": options.seed}}
     return endings.done(report, folder, seconds, output, show_classifier_metrics)
 
 

@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from hotrow.apps import export_arguments, map_arguments, settings, similar_arguments
+from hotrow.apps import card_arguments, export_arguments, import_arguments, map_arguments, settings, similar_arguments
 from hotrow.apps.console import Output, printable
 from hotrow.errors import HotrowError
 from hotrow.kernels.threads import set_threads
@@ -58,6 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
     map_arguments.add(commands, common)
     _add_care(commands, common)
     export_arguments.add(commands, common)
+    import_arguments.add(commands, common)
+    card_arguments.add(commands, common)
     _add_explain(commands, common)
     _add_bench(commands, common)
     return parser

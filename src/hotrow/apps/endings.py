@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hotrow.apps.card import CARD, write_card
 from hotrow.apps.console import Output
 from hotrow.errors import DataError
 from hotrow.models.folders import REPORT
@@ -23,7 +24,7 @@ def check_out(folder: Path, what: str, others: set[str], is_ours: Callable[[str]
     """
     if folder.exists() and not folder.is_dir():
         raise DataError(f"--out {folder} is a file; give the name of a folder")
-    ours = others | {REPORT, f"{REPORT}.tmp", derived.NAME}
+    ours = others | {REPORT, f"{REPORT}.tmp", CARD, f"{CARD}.tmp", derived.NAME}
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     strange = [name for name in names if name not in ours and not is_ours(name)]
     if strange:
@@ -36,6 +37,7 @@ def check_out(folder: Path, what: str, others: set[str], is_ours: Callable[[str]
 def stopped(model: Any, folder: Path, seconds: float, output: Output, trials: dict[str, Any] | None = None) -> int:
     """Ctrl-C: save the model so far, and return the exit code."""
     save(model, folder, trials)
+    write_card(folder, output)
     output.say(f"stopped by Ctrl-C after {seconds:.1f} s; the model so far is in {folder}, not measured")
     return 130
 
@@ -53,8 +55,9 @@ def save(model: Any, folder: Path, trials: dict[str, Any] | None = None) -> None
 def done(
     report: dict[str, Any], folder: Path, seconds: float, output: Output, show: Callable[[Output, dict[str, Any]], None]
 ) -> int:
-    """Write the report of a saved model, show it, and return the exit code."""
+    """Write the report and the card of a saved model, show the report, and return the exit code."""
     _write(folder / REPORT, report)
+    write_card(folder, output)
     show(output, report)
     output.say()
     output.say(f"trained in {seconds:.1f} s; the model is in {folder}/")

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from hotrow.apps.card import renew_card
 from hotrow.apps.care import tables_of
 from hotrow.apps.console import Output, printable
 from hotrow.apps.questions import as_id, open_model
@@ -48,6 +49,8 @@ def forget(options: argparse.Namespace, output: Output) -> None:
         removed = _forget_in_table(tables_of(folder)["table"], options, output)
     if (removed or options.rewrite) and (size := derived.remove(folder)):  # it has ids, and can be made anew
         removed.append(_part(f"{derived.NAME}/, all of it", 0, size))
+    if removed:
+        renew_card(folder)
     receipt: dict[str, Any] = {
         "model": str(folder),
         "ids": options.id,

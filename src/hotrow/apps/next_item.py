@@ -20,6 +20,8 @@ from hotrow.models.cuts import distinct
 from hotrow.models.next_item import NextItem
 from hotrow.models.sequences import hold_out
 
+_HOW = "the last of each user with two or more"
+
 
 def check_usage(options: argparse.Namespace) -> str | None:
     """What is wrong with the options of `--next`, or None."""
@@ -44,9 +46,7 @@ def train(options: argparse.Namespace, output: Output) -> int:
     (places, users), histories, wanted = hold_out((user, item))
     if not len(wanted) or np.bincount(users).max() < 2:
         raise DataError("no user has three items: one is held out, and something must come after something in the rest")
-    output.say(
-        f"{counted(len(places), 'pair')} to train on, {len(wanted):,} held out: the last of each user with two or more"
-    )
+    output.say(f"{counted(len(places), 'pair')} to train on, {len(wanted):,} held out: {_HOW}")
     if repeated:
         output.say(f"{counted(repeated, 'row')} skipped: the pair is in another, and counts at its first time")
     output.say()
@@ -67,6 +67,7 @@ def train(options: argparse.Namespace, output: Output) -> int:
     counts = {**columns.report.counts(), "users": len(columns.user.values), "items": len(ids), "repeated": repeated}
     counts |= {"training": len(places), "held_out": len(wanted)}
     report |= {"rows": counts, "seconds": round(seconds, 3), "data": ", ".join(columns.report.sources), **course.told()}
+    report |= {"columns": columns.report.names(), "protocol": {"held_out": _HOW, "seed": options.seed}}
     endings.save(model, folder)
     return endings.done(report, folder, seconds, output, show_metrics)
 

@@ -17,11 +17,12 @@ from hotrow.models.cuts import check_way, cut
 
 DEBIAN = "the packages of Debian and what they depend on"
 """How reports call the pairs that come with hotrow."""
-_HOW = {
+HOW = {
     "last": "the last pair of each user that has two or more",
     "latest": "the latest tenth; none to train on is as late",
     "random": "a random tenth",
 }
+"""How pairs are held out, in words, by the way of `hotrow.models.cuts`."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Split:
     def sentences(self) -> list[str]:
         """The counts for people, a line each."""
         counts = f"{counted(len(self.train_user), 'pair')} to train on, {len(self.test_user):,} held out"
-        lines = [f"{counts}: {_HOW[self.way]}"]
+        lines = [f"{counts}: {HOW[self.way]}"]
         if self.repeated:
             lines.insert(
                 0, f"{counted(self.repeated, 'row')} skipped: the pair is in another, and counts at its first time"

@@ -74,7 +74,8 @@ def train(options: argparse.Namespace, output: Output) -> int:
         "rows": _counts(columns, cut),
         "seconds": round(seconds, 3),
         "data": ", ".join(columns.report.sources),
-        "columns": {role: column.name for role, column in columns.report.columns.items()},
+        "columns": columns.report.names(),
+        "protocol": {"held_out": _how(columns, options.hold_out), "seed": options.seed},
         **course.told(),
     }
     endings.save(model, folder)
@@ -108,13 +109,18 @@ def _named(columns: Columns, rated: Rated) -> tuple[Any, Any, np.ndarray]:
 
 
 def _sentences(columns: Columns, cut: Cut, way: str | None) -> list[str]:
-    how = _WAYS.get(way or ("random" if columns.time is None else "last"), "a random tenth")
     lines = [*columns.report.sentences()]
     lines.append(f"{counted(len(columns.user.values), 'user')}, {counted(len(columns.item.values), 'item')}")
     if cut.repeated:
         lines.append(f"{counted(cut.repeated, 'row')} skipped: the pair is rated again, and its last rating counts")
-    lines.append(f"{counted(len(cut.train[0]), 'rating')} to train on, {len(cut.test[0]):,} held out: {how}")
+    lines.append(
+        f"{counted(len(cut.train[0]), 'rating')} to train on, {len(cut.test[0]):,} held out: {_how(columns, way)}"
+    )
     return lines
+
+
+def _how(columns: Columns, way: str | None) -> str:
+    return _WAYS.get(way or ("random" if columns.time is None else "last"), "a random tenth")
 
 
 def _counts(columns: Columns, cut: Cut) -> dict[str, Any]:

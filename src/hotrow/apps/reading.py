@@ -76,6 +76,10 @@ class Report:
     nulls: dict[str, int]
     columns: dict[str, Column]
 
+    def names(self) -> dict[str, str]:
+        """Role → the name of its column, for a report."""
+        return {role: column.name for role, column in self.columns.items()}
+
     def counts(self) -> dict[str, Any]:
         """How many rows there were of what, for a report."""
         return {"read": self.rows, "nulls": self.nulls, "kept": self.kept, "bad_lines": self.bad_lines}

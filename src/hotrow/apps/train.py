@@ -14,7 +14,7 @@ from hotrow.apps.console import Output, printable
 from hotrow.apps.endings import TRIALS
 from hotrow.apps.fitting import Course, fitted
 from hotrow.apps.measured import show_metrics
-from hotrow.apps.pairs import Dataset, load_pairs
+from hotrow.apps.pairs import HOW, Dataset, load_pairs
 from hotrow.apps.traits import Traits, check_asked, load_traits
 from hotrow.errors import DataError
 from hotrow.models import saving
@@ -70,6 +70,7 @@ def finish(
     with output.errors.status("measuring on the held-out pairs"):
         report = model.report((data.users.take(split.test_user), data.items.take(split.test_item)))
     report |= {"rows": _counts(data), "seconds": round(seconds, 3), "data": ", ".join(data.report.sources)}
+    report |= {"columns": data.report.names(), "protocol": {"held_out": HOW[split.way], "seed": model.config["seed"]}}
     report |= course.told()
     if trials is not None:
         report["tuned"] = {key: value for key, value in trials.items() if key != "trials"}
