@@ -1,0 +1,125 @@
+"""The application: what is served, the desk before it, and Starlette behind for the page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from hotrow.models.folders import open_folder
+from hotrow.serve import openapi
+from hotrow.serve.answers import refusal
+from hotrow.serve.asking import Asking
+from hotrow.serve.desk import Desk, Receive, Scope, Send
+from hotrow.serve.endpoints import endpoints
+from hotrow.serve.limits import Limits
+from hotrow.serve.measures import Measures
+from hotrow.serve.served import Following, Served, Told
+from hotrow.serve.telling import Telling
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+LOCAL = ("localhost", "127.0.0.1", "::1")
+"""Names of this machine for itself."""
+
+
+class App(Starlette):
+    """An ASGI application that answers for a folder; `create_app` makes one.
+
+    following  what is served, and whether something newer is broken
+    limits     what a request may take
+    has_token  whether whoever asks must show one
+    """
+
+    following: Following
+    limits: Limits
+    has_token: bool
+    desk: Desk
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or begin and end with the server."""
+        if scope["type"] == "http":
+            await self.desk(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def create_app(
+    path: str | PathLike[str],
+    *,
+    metadata: Told | None = None,
+    metric: str = "cosine",
+    method: str = "auto",
+    limits: Limits | None = None,
+    token: str | None = None,
+    hosts: Sequence[str] | None = LOCAL,
+    every: float = 1.0,
+) -> App:
+    """An application that serves the model or the saved table in a folder, and goes on to what is saved there later.
+
+    metadata  callable(folder, side) that returns the `Metadata` of a side, or None: what `where` can ask for
+    metric    of what is near: "cosine", "dot" or "euclidean"; method: "auto", "exact" or "usearch"
+    limits    what a request may take
+    token     what `Authorization: Bearer …` must say; None: anybody may ask who reaches it
+    hosts     what `Host` may say; None: anything, which is right behind a token or a proxy that checks it
+    every     seconds between two looks for something newer
+
+    Raises what `hotrow.models.open_folder` raises. Searches are made when it starts, in a thread of its own.
+
+    >>> import hotrow
+    >>> from hotrow.serve import create_app
+    >>> table = hotrow.Table(4)
+    >>> vector = table.lookup(["lantern", "cup"], grow=True)
+    >>> table.save("lamps")
+    1
+    >>> app = create_app("lamps")  # for uvicorn, or any other ASGI server; `hotrow.serve.serve(app)` runs it
+    >>> app.following.current().folder
+    <table at lamps: id 2>
+    """
+    limits = limits or Limits()
+    following = Following(Served(open_folder(path), metadata, metric=metric, method=method), every=every)
+    measures = Measures(following.current)
+    following.on_look(measures.followed)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        following.start()
+        try:
+            yield
+        finally:
+            following.stop()
+            app.desk.hands.close()
+
+    routes = _page_routes(following.current)
+    app = App(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _as_json, Exception: _as_json})
+    telling = Telling(following, measures, lambda: (openapi.described(all, token=bool(token)), openapi.page(all, limits)))
+    all = endpoints(Asking(following.current, limits, measures), telling)
+    named = None if hosts is None or token is not None else frozenset(name.lower() for name in hosts)
+    app.following, app.limits, app.has_token = following, limits, token is not None
+    app.desk = Desk(all, super(App, app).__call__, limits, measures, token=token, hosts=named)
+    return app
+
+
+def _page_routes(current: Callable[[], Served]) -> Iterable[Any]:
+    """The page's, where it is there."""
+    if find_spec("hotrow.serve.page") is None:
+        return []
+    from hotrow.serve.page import routes
+
+    return routes(current)
+
+
+def _as_json(_: Request, error: Exception) -> Response:
+    """An error of what Starlette routes, as all others are."""
+    status, message = 500, "something went wrong here; the server's log says what"
+    if isinstance(error, HTTPException):
+        status, message = error.status_code, "nothing is here; GET /docs lists what is" if error.status_code == 404 else error.detail
+    answer = refusal(status, message)
+    return Response(answer.body, status, media_type="application/json")

@@ -1,0 +1,254 @@
+"""The way of a request: who asks is checked, what is asked is read, and the answer is written and counted.
+
+```
+head ──▶ host, token ──▶ body, within its limits ──▶ endpoint ──▶ answer
+              └── 4xx        └── 4xx                    └── 4xx, 503
+```
+It is plain ASGI, before Starlette, which routes the page's files and whatever else: for a lookup takes microseconds,
+and would wait longer for a way through middleware than for its vectors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from contextlib import suppress
+from typing import Any, cast
+
+from hotrow.errors import HotrowError
+from hotrow.serve import arrow
+from hotrow.serve.answers import ARROW, JSON, Answer, Call, RefusedError, busy, refusal, status_of
+from hotrow.serve.endpoints import Endpoint
+from hotrow.serve.hands import Hands
+from hotrow.serve.limits import Limits
+from hotrow.serve.measures import Measures
+
+log = logging.getLogger("hotrow.serve")
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+SECURITY: tuple[tuple[bytes, bytes], ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+)
+"""Sent with every answer that doesn't say otherwise itself."""
+_SLOWLY = 256 << 10
+"""Bytes of an answer from which on it has a place among few, until its client has read it."""
+_LARGE = 16
+_DROPPED = 16
+"""How many times as large as it may be a body is read for the sake of its client."""
+_OPEN_FOLDERS = ("/page/",)
+_CLOSE = ((b"connection", b"close"),)
+
+
+class Desk:
+    """Answers each request, or hands it on.
+
+    endpoints  what is answered here
+    onward     who is asked for all else: Starlette's application, with the page's routes
+    token      what `Authorization: Bearer …` must say; None: anybody may ask
+    hosts      the names that `Host` may say, in lower case; None: any. Without a token a site that somebody reads could
+               else have its name mean this machine, and so read with that somebody's browser what is served here
+    """
+
+    def __init__(
+        self,
+        endpoints: Iterable[Endpoint],
+        onward: App,
+        limits: Limits,
+        measures: Measures,
+        *,
+        token: str | None = None,
+        hosts: frozenset[str] | None = None,
+    ) -> None:
+        self._endpoints = {(e.method, e.path): e for e in endpoints}
+        self._methods: dict[str, list[str]] = {}
+        for method, path in self._endpoints:
+            self._methods.setdefault(path, []).append(method)
+        self._open = {e.path for e in self._endpoints.values() if e.open} | {"/"}
+        self._onward, self._limits, self._measures = onward, limits, measures
+        self._token = None if token is None else token.encode("utf-8")
+        self._hosts = hosts
+        self.hands = Hands(limits)
+        self._large = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        begin, path, in_flight = time.perf_counter(), scope["path"], self._measures.in_flight
+        in_flight.inc()
+        label, status = path if path in self._methods else "other", 500
+        try:
+            headers = dict(scope["headers"])
+            refused = self._checked(scope, headers)
+            if refused is None and path not in self._methods:
+                status = await self._hand_on(scope, receive, send)
+                return
+            answer = await self._answer(scope, headers, receive) if refused is None else refused
+            status = answer.status
+            await self._write(answer, send)
+        finally:
+            in_flight.dec()
+            self._measures.answered(label, status, time.perf_counter() - begin)
+
+    # --- who asks ----------------------------------------------------------------------------------------------------
+
+    def _checked(self, scope: Scope, headers: Mapping[bytes, bytes]) -> Answer | None:
+        """None, if who asks may: the Host is ours, a site's script isn't another site's, the token is the right one."""
+        path: str = scope["path"]
+        if self._hosts is not None:
+            if _name_of(headers.get(b"host", b"")) not in self._hosts:
+                return refusal(
+                    421,
+                    "the Host of this request isn't one of this server's; `hotrow serve … --allow-host NAME` makes it one",
+                    _CLOSE,
+                )
+            origin = headers.get(b"origin")
+            if origin is not None and _name_of(origin.partition(b"://")[2]) not in self._hosts:
+                return refusal(403, "a page of another site may not ask this server", _CLOSE)
+        if self._token is not None and path not in self._open and not path.startswith(_OPEN_FOLDERS):
+            scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+            if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
+                return refusal(
+                    401,
+                    "this server needs its token: Authorization: Bearer …",
+                    (*_CLOSE, (b"www-authenticate", b"Bearer")),
+                )
+        return None
+
+    # --- what is asked -----------------------------------------------------------------------------------------------
+
+    async def _answer(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Answer:
+        """What the endpoint says, or why nothing."""
+        try:
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            endpoint = self._endpoints.get((method, scope["path"]))
+            if endpoint is None:
+                methods = ", ".join(self._methods[scope["path"]])
+                allow = ((b"allow", methods.encode()), *_CLOSE)
+                raise RefusedError(405, f"{scope['path']} takes {methods}; got {method[:20]}", headers=allow)
+            call = await self._call(endpoint, scope, headers, receive)
+            answer = endpoint.answer(call)
+            return answer if isinstance(answer, Answer) else await self.hands.do(answer)
+        except RefusedError as error:
+            return error.answer() if error.alike is None else await self._with_alike(error, error.alike)
+        except HotrowError as error:
+            return refusal(status_of(error), str(error))
+        except Exception:
+            log.exception("no answer to %s %s", scope["method"], scope["path"])
+            return refusal(500, "something went wrong here; the server's log says what")
+
+    async def _with_alike(self, error: RefusedError, alike: Callable[[], list[str]]) -> Answer:
+        """The error, with what is written like the unknown id: unless others have more urgent work."""
+        with suppress(RefusedError):
+            error.more["alike"] = await self.hands.do(alike)
+        return error.answer()
+
+    async def _call(self, endpoint: Endpoint, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Call:
+        accept = headers.get(b"accept", b"")
+        if endpoint.method == "GET":
+            if len(scope["query_string"]) > self._limits.head:
+                raise RefusedError(414, f"a query has at most {self._limits.head:,} bytes here; POST takes more", headers=_CLOSE)
+            return Call(endpoint.fields.of_query(scope["query_string"]), accept)
+        kind = headers.get(b"content-type", JSON).partition(b";")[0].strip().lower()
+        if kind not in endpoint.takes:
+            takes = " or ".join(each.decode() for each in endpoint.takes)
+            raise RefusedError(415, f"the body must be {takes}; got {kind[:100]!r}", headers=_CLOSE)
+        body = await self._body(headers, receive)
+        if kind == ARROW:
+            asked = endpoint.beside.of_query(scope["query_string"])
+            return Call({**asked, "ids": arrow.ids_of(body, self._limits.ids)}, accept)
+        if scope["query_string"]:
+            raise RefusedError(400, "what is asked for by POST is in its body, not in the query")
+        return Call(endpoint.fields.of_json(body), accept)
+
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        """The body, whole; refused if it is too large, too slow, or its client is gone.
+
+        What is somewhat too large is read to its end and dropped: who is still sending wouldn't see an answer.
+        """
+        most, size, pieces = self._limits.body, 0, list[bytes]()
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or len(length) > 18 or int(length) > _DROPPED * most:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self._limits.slow):
+                more = True
+                while more and size <= _DROPPED * most:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise RefusedError(400, "the body ended before its end", headers=_CLOSE)
+                    piece, more = cast("bytes", message.get("body", b"")), message.get("more_body", False)
+                    size += len(piece)
+                    if size <= most:
+                        pieces.append(piece)
+        except TimeoutError:
+            raise RefusedError(408, f"the body didn't come within {self._limits.slow:g} s", headers=_CLOSE) from None
+        if size > most:
+            raise self._too_large()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _too_large(self) -> RefusedError:
+        return RefusedError(413, f"a body has at most {self._limits.body:,} bytes here", headers=_CLOSE)
+
+    # --- what is answered --------------------------------------------------------------------------------------------
+
+    async def _write(self, answer: Answer, send: Send) -> None:
+        body = answer.body
+        if len(body) < _SLOWLY:
+            await send(_start(answer))
+            await send({"type": "http.response.body", "body": body})
+            return
+        if self._large >= _LARGE:
+            answer = busy("too many large answers are being read; try again soon").answer()
+            await send(_start(answer))
+            await send({"type": "http.response.body", "body": answer.body})
+            return
+        self._large += 1  # until the client has read most of it, or has been given up
+        try:
+            await send(_start(answer))
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            self._large -= 1
+
+    async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Ask who is behind for an answer, and add what every answer has; return its status."""
+        status = 500
+
+        async def with_security(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = list(message.get("headers", []))
+                said = {name.lower() for name, _ in headers}
+                message = {**message, "headers": [*headers, *(each for each in SECURITY if each[0] not in said)]}
+            await send(message)
+
+        try:
+            await self._onward(scope, receive, with_security)
+        except Exception:
+            log.exception("no answer to %s %s", scope["method"], scope["path"])
+        return status
+
+
+def _start(answer: Answer) -> Message:
+    length = (b"content-length", b"%d" % len(answer.body))
+    headers = [(b"content-type", answer.type), length, *SECURITY, *answer.headers]
+    return {"type": "http.response.start", "status": answer.status, "headers": headers}
+
+
+def _name_of(host: bytes) -> str:
+    """The name or address in Host: without the port, and without the brackets of IPv6."""
+    text = host.decode("latin-1").strip().lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0].rstrip(".")

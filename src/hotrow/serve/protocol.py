@@ -1,0 +1,111 @@
+"""A connection that its client can't hold for as long as it likes.
+
+uvicorn ends a connection on which nothing comes between two requests. Here one is ended as well whose head comes slowly,
+or without end, and one whose client doesn't read what it asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from hotrow.serve.limits import Limits
+
+_PROGRESS = 64 << 10
+"""Bytes that a client reads in `limits.slow` seconds, at least, while more of its answer waits to be sent."""
+
+_MORE = 64
+"""Connections beyond the limit that are told so; whoever comes after them isn't."""
+_TOO_LONG = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain\r\nconnection: close\r\n"
+    b"content-length: 20\r\n\r\nThe head is too long"
+)
+
+
+class Guarded(HttpToolsProtocol):
+    """uvicorn's protocol, with a clock on what it waits for without one."""
+
+    limits: Limits
+    """What a client may take."""
+    _head_clock: asyncio.TimerHandle | None = None
+    _read_clock: asyncio.TimerHandle | None = None
+    _head_size = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Somebody connected, and has so long to say what they want."""
+        super().connection_made(transport)
+        if len(self.connections) > self.limits.connections + _MORE:
+            transport.abort()
+            return
+        self._wait_for_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is over."""
+        self._stop_waiting()
+        self._has_read()
+        super().connection_lost(exc)
+
+    # --- the head ----------------------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes; those of a head that doesn't end are counted."""
+        if self._head_clock is None and (self.cycle is None or self.cycle.response_complete):
+            self._wait_for_head()
+        super().data_received(data)
+        if self._head_clock is not None:
+            self._head_size += len(data)
+            if self._head_size > self.limits.head and not self.transport.is_closing():
+                self.transport.write(_TOO_LONG)
+                self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        """The head is there; what comes after it is waited for by whoever reads it."""
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def _wait_for_head(self) -> None:
+        self._head_size = 0
+        self._head_clock = self.loop.call_later(self.limits.slow, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._head_clock is not None:
+            self._head_clock.cancel()
+            self._head_clock = None
+
+    # --- the answer --------------------------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """The client doesn't read as quickly as is written."""
+        super().pause_writing()
+        self._watch(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        self._has_read()
+        super().resume_writing()
+
+    def _watch(self, left: int) -> None:
+        self._read_clock = self.loop.call_later(self.limits.slow, self._look, left)
+
+    def _look(self, before: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        if before - left < _PROGRESS:
+            self.transport.abort()
+        else:
+            self._watch(left)
+
+    def _has_read(self) -> None:
+        if self._read_clock is not None:
+            self._read_clock.cancel()
+            self._read_clock = None
+
+
+def guarded(limits: Limits) -> type[Guarded]:
+    """The class of protocols with these limits."""
+
+    class Limited(Guarded):
+        pass
+
+    Limited.limits = limits
+    return Limited
