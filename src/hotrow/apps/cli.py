@@ -13,7 +13,15 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import Any
 
-from hotrow.apps import card_arguments, export_arguments, import_arguments, map_arguments, settings, similar_arguments
+from hotrow.apps import (
+    card_arguments,
+    export_arguments,
+    import_arguments,
+    map_arguments,
+    serve_arguments,
+    settings,
+    similar_arguments,
+)
 from hotrow.apps.console import Output, printable
 from hotrow.errors import HotrowError
 from hotrow.kernels.threads import set_threads
@@ -61,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     import_arguments.add(commands, common)
     card_arguments.add(commands, common)
     _add_explain(commands, common)
+    serve_arguments.add(commands, common)
     _add_bench(commands, common)
     return parser
 

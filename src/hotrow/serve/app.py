@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,9 @@ def create_app(
 
     routes = _page_routes(following.current)
     app = App(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _as_json, Exception: _as_json})
-    telling = Telling(following, measures, lambda: (openapi.described(all, token=bool(token)), openapi.page(all, limits)))
+    telling = Telling(
+        following, measures, lambda: (openapi.described(all, token=bool(token)), openapi.page(all, limits))
+    )
     all = endpoints(Asking(following.current, limits, measures), telling)
     named = None if hosts is None or token is not None else frozenset(name.lower() for name in hosts)
     app.following, app.limits, app.has_token = following, limits, token is not None
@@ -111,15 +114,16 @@ def _page_routes(current: Callable[[], Served]) -> Iterable[Any]:
     """The page's, where it is there."""
     if find_spec("hotrow.serve.page") is None:
         return []
-    from hotrow.serve.page import routes
-
-    return routes(current)
+    return import_module("hotrow.serve.page").routes(current)
 
 
 def _as_json(_: Request, error: Exception) -> Response:
     """An error of what Starlette routes, as all others are."""
     status, message = 500, "something went wrong here; the server's log says what"
     if isinstance(error, HTTPException):
-        status, message = error.status_code, "nothing is here; GET /docs lists what is" if error.status_code == 404 else error.detail
+        status, message = (
+            error.status_code,
+            "nothing is here; GET /docs lists what is" if error.status_code == 404 else error.detail,
+        )
     answer = refusal(status, message)
     return Response(answer.body, status, media_type="application/json")

@@ -33,7 +33,7 @@ def written(vectors: Vectors, ids: list[Any], found: np.ndarray, stamp: str) -> 
 
 
 def ids_of(body: bytes, most: int) -> list[Any]:
-    """The ids in a stream of one column, integers or strings. Refused: another, nulls, more than `most`, compression."""
+    """The ids in a stream of one column, integers or strings. Refused: all else, nulls, more than `most`."""
     ids: list[Any] = []
     try:
         schema = None

@@ -69,7 +69,9 @@ class Asking:
 
     def _check_number(self, count: int, what: str) -> None:
         if not 1 <= count <= self.limits.ids:
-            raise RefusedError(400 if not count else 413, f"from 1 to {self.limits.ids:,} {what} a request; got {count:,}")
+            raise RefusedError(
+                400 if not count else 413, f"from 1 to {self.limits.ids:,} {what} a request; got {count:,}"
+            )
 
     def _unknown(self, vectors: Vectors, ids: Sequence[Any]) -> RefusedError:
         """404 for ids that aren't all there: the first few, and ids that are written like the first."""
@@ -91,7 +93,9 @@ class Asking:
         if asked.get("negative") is not None and ways != ["positive"]:
             ways.append("negative")
         if len(ways) != 1:
-            raise RefusedError(400, f"one of ids, vectors, or positive (with negative) is to be given; got {ways or 'none'}")
+            raise RefusedError(
+                400, f"one of ids, vectors, or positive (with negative) is to be given; got {ways or 'none'}"
+            )
         k = self._k(asked["k"])
         side = served.folder.side(asked["side"]).name
 
@@ -123,7 +127,11 @@ class Asking:
         found: list[dict[str, Any]] = []
         for some, of_each in zip(rows, scores, strict=True):
             there = some >= 0
-            ids = all_ids.take(some[there]).tolist() if isinstance(all_ids, np.ndarray) else arrow.taken(all_ids, some[there])
+            ids = (
+                all_ids.take(some[there]).tolist()
+                if isinstance(all_ids, np.ndarray)
+                else arrow.taken(all_ids, some[there])
+            )
             found.append({"similar": _list(ids, of_each[there].tolist())})
         return found
 
@@ -155,7 +163,7 @@ class Asking:
             return lambda: self._for_user(served.folder.side("user"), model, user, k)
         if not isinstance(model, Retrieval | NextItem):
             raise RefusedError(400, f"{_what(model)} can't go by items: GET /v1/recommend?user=… is for users")
-        return lambda: self._after(served.folder.side("item"), model, items, k)
+        return lambda: self._after(served.folder.side("item"), model, items or [], k)
 
     def _for_user(self, users: Vectors, model: Retrieval | Ratings, user: Any, k: int) -> Answer:
         known = self._known(users, [user], "user")
@@ -200,6 +208,10 @@ def _list(ids: Sequence[Any], scores: Sequence[float]) -> list[dict[str, Any]]:
 
 
 def _what(model: Any) -> str:
-    names = {"Retrieval": "a model of users and items", "Ratings": "a model of ratings", "NextItem": "a next-item model"}
+    names = {
+        "Retrieval": "a model of users and items",
+        "Ratings": "a model of ratings",
+        "NextItem": "a next-item model",
+    }
     kind = next((name for name in names if any(base.__name__ == name for base in type(model).__mro__)), None)
     return names[kind] if kind else "what is served" if model is None else "a classifier"

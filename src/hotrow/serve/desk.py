@@ -108,7 +108,7 @@ class Desk:
             if _name_of(headers.get(b"host", b"")) not in self._hosts:
                 return refusal(
                     421,
-                    "the Host of this request isn't one of this server's; `hotrow serve … --allow-host NAME` makes it one",
+                    "the Host of this request isn't this server's; `hotrow serve … --allow-host NAME` makes it so",
                     _CLOSE,
                 )
             origin = headers.get(b"origin")
@@ -156,7 +156,9 @@ class Desk:
         accept = headers.get(b"accept", b"")
         if endpoint.method == "GET":
             if len(scope["query_string"]) > self._limits.head:
-                raise RefusedError(414, f"a query has at most {self._limits.head:,} bytes here; POST takes more", headers=_CLOSE)
+                raise RefusedError(
+                    414, f"a query has at most {self._limits.head:,} bytes here; POST takes more", headers=_CLOSE
+                )
             return Call(endpoint.fields.of_query(scope["query_string"]), accept)
         kind = headers.get(b"content-type", JSON).partition(b";")[0].strip().lower()
         if kind not in endpoint.takes:

@@ -88,9 +88,11 @@ _READY: Schema = _object(
 _SIDE = Field("side", "text", "whose ids: one of those at /ready, by default the first")
 _K = Field("k", "count", "how many, by default 10", default=10)
 _WHERE = Field(
-    "where", "where", "what the metadata of those found must be: column:value, or column:10..20; in JSON {column: value}, "
-    "{column: [values]} or {column: [least, most]}"
-)  # fmt: skip
+    "where",
+    "where",
+    "what must be known of those found: column:value, or column:10..20; in JSON {column: value}, {column: [values]} or "
+    "{column: [least, most]}",
+)
 
 
 def endpoints(asking: Asking, telling: Telling) -> tuple[Endpoint, ...]:
@@ -99,7 +101,9 @@ def endpoints(asking: Asking, telling: Telling) -> tuple[Endpoint, ...]:
     text = {"type": "string"}
     return (
         *_of_ids(asking),
-        Endpoint("GET", "/health", telling.health, "That the server is there", nothing, _object(status=_TEXT), open=True),
+        Endpoint(
+            "GET", "/health", telling.health, "That the server is there", nothing, _object(status=_TEXT), open=True
+        ),
         Endpoint("GET", "/ready", telling.ready, "Which save is served, and which searches are made", nothing, _READY),
         Endpoint("GET", "/metrics", telling.metrics, "Counters, for Prometheus", nothing, text, gives=(b"text/plain",)),
         Endpoint("GET", "/openapi.json", telling.openapi, "All of this, for programs", nothing, {"type": "object"}),
@@ -116,7 +120,7 @@ def _of_ids(asking: Asking) -> tuple[Endpoint, ...]:
             _LOOKED_UP, gives=(JSON, ARROW),
         ),
         Endpoint(
-            "POST", "/v1/lookup", asking.lookup, "The vectors of ids, also as an Arrow stream of one column",
+            "POST", "/v1/lookup", asking.lookup, "The vectors of ids, which may be an Arrow stream of one column",
             Fields.of(Field("ids", "ids", ids, required=True), _SIDE),
             _LOOKED_UP, takes=(JSON, ARROW), beside=Fields.of(_SIDE), gives=(JSON, ARROW),
         ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hotrow.serve.answers import busy
 from hotrow.serve.limits import Limits
@@ -30,7 +30,7 @@ class Hands:
             raise busy("too many requests are being worked on; try again soon")
         self._taken += 1
         doing = asyncio.get_running_loop().run_in_executor(self._pool, work)
-        doing.add_done_callback(self._leave)
+        doing.add_done_callback(self._left)
         try:
             async with asyncio.timeout(self._limits.answer):
                 return await asyncio.shield(doing)
@@ -39,7 +39,7 @@ class Hands:
                 raise
             raise busy(f"this would take longer than {self._limits.answer:g} s; ask for less") from None
 
-    def _leave(self, doing: asyncio.Future[object]) -> None:
+    def _left(self, doing: asyncio.Future[Any]) -> None:
         self._taken -= 1
         if not doing.cancelled():
             doing.exception()  # or it would be said that nobody took it

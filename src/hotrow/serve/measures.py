@@ -27,7 +27,9 @@ class Measures:
         self._ids = Counter("hotrow_ids", "Ids looked up", ["side"], **registry)
         self._unknown = Counter("hotrow_unknown_ids", "Ids asked for that have no row", ["side"], **registry)
         self.in_flight = Gauge("hotrow_requests_in_flight", "Requests that aren't answered yet", **registry)
-        self._saves = Counter("hotrow_saves_followed", "Newer saves that are served, or were found broken", ["how"], **registry)
+        self._saves = Counter(
+            "hotrow_saves_followed", "Newer saves that are served, or were found broken", ["how"], **registry
+        )
         for how in ("served", "broken"):
             self._saves.labels(how)
         self._registry.register(_Now(current))

@@ -60,7 +60,10 @@ def _content(kind: bytes, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parameter(name: str, field: Field) -> dict[str, Any]:
-    schema = {"ids": {"type": "array", "items": {"type": "string"}}, "where": {"type": "array", "items": {"type": "string"}}}
+    schema = {
+        "ids": {"type": "array", "items": {"type": "string"}},
+        "where": {"type": "array", "items": {"type": "string"}},
+    }
     told = {"name": name, "in": "query", "required": field.required, "description": field.about}
     return told | {"schema": _with_default(schema.get(field.kind, KINDS[field.kind].schema), field)}
 
@@ -109,7 +112,9 @@ def page(endpoints: Iterable[Endpoint], limits: Limits) -> str:
         parts.append(f"<h2>{endpoint.method} {escape(endpoint.path)}</h2>\n<p>{escape(endpoint.summary)}.</p>\n")
         names = endpoint.fields.in_json if endpoint.takes else endpoint.fields.in_query
         if names:
-            rows = "".join(f"<tr><th>{escape(n)}</th><td>{escape(_told(field))}</td></tr>\n" for n, field in names.items())
+            rows = "".join(
+                f"<tr><th>{escape(n)}</th><td>{escape(_told(field))}</td></tr>\n" for n, field in names.items()
+            )
             parts.append(f"<table>\n{rows}</table>\n")
         if endpoint.path.startswith("/v1/"):
             parts.append(f"<pre>{escape(_example(endpoint))}</pre>\n")

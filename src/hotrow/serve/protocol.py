@@ -1,7 +1,7 @@
 """A connection that its client can't hold for as long as it likes.
 
-uvicorn ends a connection on which nothing comes between two requests. Here one is ended as well whose head comes slowly,
-or without end, and one whose client doesn't read what it asked for.
+uvicorn ends a connection on which nothing comes between two requests. Here one is ended as well whose head comes
+slowly, or without end, and one whose client doesn't read what it asked for.
 """
 
 from __future__ import annotations

@@ -258,7 +258,7 @@ def _shown(value: Any) -> str:
     return repr(value)[:100]
 
 
-def _no_text(name: str, texts: list[str]) -> Any:
+def _no_text(name: str, _: list[str]) -> Any:
     raise RefusedError(400, f"{name} can't be given in the query")
 
 

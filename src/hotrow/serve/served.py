@@ -87,7 +87,7 @@ class Served:
         metadata = self.metadata(side)
         if metadata is None:
             raise ArgumentError(
-                f"nothing is known of side {side!r} that `where` could ask for; `hotrow serve … --metadata FILE` tells it"
+                f"nothing is known of side {side!r} that `where` could ask for; `hotrow serve … --metadata FILE` tells"
             )
         allowed = metadata.where(where)
         if search.vectors is not self.folder.sides[side]:  # the search before, while the new one is made
