@@ -16,7 +16,8 @@ from hotrow.models.retrieval import Retrieval
 from hotrow.serve import arrow
 from hotrow.serve.answers import ARROW, Answer, Call, RefusedError, to_json
 from hotrow.serve.limits import Limits
-from hotrow.serve.reading import ids_for
+from hotrow.serve.numbers import rows_as_json
+from hotrow.serve.reading import array_of, ids_for
 
 if TYPE_CHECKING:
     from hotrow.models.sides import Vectors
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 _INLINE = 64 << 10
 """Floats that are looked up and written at once, between other requests; more is done in a thread."""
-_PIECE = 32 << 10
-"""Floats that are written as JSON in one go, for meanwhile no other thread runs."""
 _SHOWN, _COLUMNS = 7, 8
 """Rows and columns of the picture."""
 
@@ -54,18 +53,14 @@ class Asking:
     def _looked_up(self, served: Served, vectors: Vectors, ids: Any, accept: bytes) -> Answer:
         known = ids_for(vectors, ids)
         try:
-            stamp, found = served.lookup(vectors, known)
+            stamp, found = served.lookup(vectors, array_of(vectors, known))
         except UnknownIdError:
             raise self._unknown(vectors, known) from None
         self.measures.looked_up(vectors.name, len(known))
         if ARROW in accept:
             return Answer(arrow.written(vectors, known, found, stamp), type=ARROW)
-        head = {"side": vectors.name, "dim": vectors.dim, "stamp": stamp, "ids": known}
-        if found.size <= _PIECE:
-            return Answer(to_json({**head, "vectors": found}))
-        rows = max(1, _PIECE // vectors.dim)
-        pieces = [to_json(found[start : start + rows])[1:-1] for start in range(0, len(found), rows)]
-        return Answer(b"".join([to_json(head)[:-1], b',"vectors":[', b",".join(pieces), b"]}"]))
+        head = to_json({"side": vectors.name, "dim": vectors.dim, "stamp": stamp, "ids": known})
+        return Answer(b"".join([head[:-1], b',"vectors":', rows_as_json(found), b"}"]))
 
     def _check_number(self, count: int, what: str) -> None:
         if not 1 <= count <= self.limits.ids:

@@ -34,13 +34,17 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-SECURITY: tuple[tuple[bytes, bytes], ...] = (
+_DATA: tuple[tuple[bytes, bytes], ...] = (
     (b"x-content-type-options", b"nosniff"),
-    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
     (b"cross-origin-resource-policy", b"same-origin"),
+)
+"""Sent with what is no page: it is never shown as one, nor given to another site."""
+SECURITY: tuple[tuple[bytes, bytes], ...] = (
+    *_DATA,
+    (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
     (b"referrer-policy", b"no-referrer"),
 )
-"""Sent with every answer that doesn't say otherwise itself."""
+"""Sent with every page and its files, unless they say otherwise themselves."""
 _SLOWLY = 256 << 10
 """Bytes of an answer from which on it has a place among few, until its client has read it."""
 _LARGE = 16
@@ -77,14 +81,14 @@ class Desk:
         self._open = {e.path for e in self._endpoints.values() if e.open} | {"/"}
         self._onward, self._limits, self._measures = onward, limits, measures
         self._token = None if token is None else token.encode("utf-8")
-        self._hosts = hosts
+        self._hosts, self._right = hosts, b""
         self.hands = Hands(limits)
         self._large = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
-        begin, path, in_flight = time.perf_counter(), scope["path"], self._measures.in_flight
-        in_flight.inc()
+        begin, path, measures = time.perf_counter(), scope["path"], self._measures
+        measures.in_flight += 1
         label, status = path if path in self._methods else "other", 500
         try:
             headers = dict(scope["headers"])
@@ -96,8 +100,8 @@ class Desk:
             status = answer.status
             await self._write(answer, send)
         finally:
-            in_flight.dec()
-            self._measures.answered(label, status, time.perf_counter() - begin)
+            measures.in_flight -= 1
+            measures.answered(label, status, time.perf_counter() - begin)
 
     # --- who asks ----------------------------------------------------------------------------------------------------
 
@@ -105,12 +109,14 @@ class Desk:
         """None, if who asks may: the Host is ours, a site's script isn't another site's, the token is the right one."""
         path: str = scope["path"]
         if self._hosts is not None:
-            if _name_of(headers.get(b"host", b"")) not in self._hosts:
+            host = headers.get(b"host", b"")
+            if host != self._right and _name_of(host) not in self._hosts:
                 return refusal(
                     421,
                     "the Host of this request isn't this server's; `hotrow serve … --allow-host NAME` makes it so",
                     _CLOSE,
                 )
+            self._right = host
             origin = headers.get(b"origin")
             if origin is not None and _name_of(origin.partition(b"://")[2]) not in self._hosts:
                 return refusal(403, "a page of another site may not ask this server", _CLOSE)
@@ -244,7 +250,8 @@ class Desk:
 
 def _start(answer: Answer) -> Message:
     length = (b"content-length", b"%d" % len(answer.body))
-    headers = [(b"content-type", answer.type), length, *SECURITY, *answer.headers]
+    safe = SECURITY if answer.type.startswith(b"text/html") else _DATA
+    headers = [(b"content-type", answer.type), length, *safe, *answer.headers]
     return {"type": "http.response.start", "status": answer.status, "headers": headers}
 
 

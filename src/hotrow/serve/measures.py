@@ -26,7 +26,10 @@ class Measures:
         )
         self._ids = Counter("hotrow_ids", "Ids looked up", ["side"], **registry)
         self._unknown = Counter("hotrow_unknown_ids", "Ids asked for that have no row", ["side"], **registry)
-        self.in_flight = Gauge("hotrow_requests_in_flight", "Requests that aren't answered yet", **registry)
+        self.in_flight = 0
+        flying = Gauge("hotrow_requests_in_flight", "Requests that aren't answered yet", **registry)
+        flying.set_function(lambda: self.in_flight)
+        self._of_side: dict[str, Any] = {}
         self._saves = Counter(
             "hotrow_saves_followed", "Newer saves that are served, or were found broken", ["how"], **registry
         )
@@ -46,7 +49,9 @@ class Measures:
 
     def looked_up(self, side: str, count: int) -> None:
         """So many ids of a side were looked up."""
-        self._ids.labels(side).inc(count)
+        if side not in self._of_side:
+            self._of_side[side] = self._ids.labels(side)
+        self._of_side[side].inc(count)
 
     def unknown(self, side: str, count: int) -> None:
         """So many ids of a side weren't there."""
