@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from hotrow.models.folders import open_folder
 from hotrow.serve import openapi
 from hotrow.serve.answers import refusal
 from hotrow.serve.asking import Asking
 from hotrow.serve.desk import Desk, Receive, Scope, Send
-from hotrow.serve.endpoints import endpoints
+from hotrow.serve.endpoints import Endpoint, endpoints
 from hotrow.serve.limits import Limits
 from hotrow.serve.measures import Measures
 from hotrow.serve.served import Following, Served, Told
@@ -35,11 +36,13 @@ class App(Starlette):
     """An ASGI application that answers for a folder; `create_app` makes one.
 
     following  what is served, and whether something newer is broken
+    endpoints  what is answered, but for the page
     limits     what a request may take
     has_token  whether whoever asks must show one
     """
 
     following: Following
+    endpoints: tuple[Endpoint, ...]
     limits: Limits
     has_token: bool
     desk: Desk
@@ -85,7 +88,9 @@ def create_app(
     <table at lamps: id 2>
     """
     limits = limits or Limits()
-    following = Following(Served(open_folder(path), metadata, metric=metric, method=method), every=every)
+    served = Served(open_folder(path), metadata, metric=metric, method=method)
+    served.warm()
+    following = Following(served, every=every)
     measures = Measures(following.current)
     following.on_look(measures.followed)
 
@@ -103,14 +108,14 @@ def create_app(
     telling = Telling(
         following, measures, lambda: (openapi.described(all, token=bool(token)), openapi.page(all, limits))
     )
-    all = endpoints(Asking(following.current, limits, measures), telling)
+    app.endpoints = all = endpoints(Asking(following.current, limits, measures), telling)
     named = None if hosts is None or token is not None else frozenset(name.lower() for name in hosts)
     app.following, app.limits, app.has_token = following, limits, token is not None
     app.desk = Desk(all, super(App, app).__call__, limits, measures, token=token, hosts=named)
     return app
 
 
-def _page_routes(current: Callable[[], Served]) -> Iterable[Any]:
+def _page_routes(current: Callable[[], Served]) -> list[BaseRoute]:
     """The page's, where it is there."""
     if find_spec("hotrow.serve.page") is None:
         return []

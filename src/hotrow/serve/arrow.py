@@ -94,10 +94,5 @@ def _u32(data: bytes, at: int) -> int:
     return struct.unpack_from("<I", data, at)[0]
 
 
-def taken(ids: Any, rows: np.ndarray) -> list[Any]:
-    """Ids of an Arrow array at some rows."""
-    return ids.take(pa.array(rows)).to_pylist()
-
-
 def _is_ids(kind: Any) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)

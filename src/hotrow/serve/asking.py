@@ -21,6 +21,7 @@ from hotrow.serve.reading import array_of, ids_for
 
 if TYPE_CHECKING:
     from hotrow.models.sides import Vectors
+    from hotrow.search import Search
     from hotrow.serve.measures import Measures
     from hotrow.serve.served import Served
 
@@ -55,7 +56,7 @@ class Asking:
         try:
             stamp, found = served.lookup(vectors, array_of(vectors, known))
         except UnknownIdError:
-            raise self._unknown(vectors, known) from None
+            raise self._unknown(vectors, known, served.missing(vectors, known)) from None
         self.measures.looked_up(vectors.name, len(known))
         if ARROW in accept:
             return Answer(arrow.written(vectors, known, found, stamp), type=ARROW)
@@ -68,9 +69,9 @@ class Asking:
                 400 if not count else 413, f"from 1 to {self.limits.ids:,} {what} a request; got {count:,}"
             )
 
-    def _unknown(self, vectors: Vectors, ids: Sequence[Any]) -> RefusedError:
+    def _unknown(self, vectors: Vectors, ids: Sequence[Any], missing: np.ndarray) -> RefusedError:
         """404 for ids that aren't all there: the first few, and ids that are written like the first."""
-        missing = np.flatnonzero(vectors.rows(ids) < 0)
+        missing = np.flatnonzero(missing)
         self.measures.unknown(vectors.name, len(missing))
         strange = [ids[i] for i in missing[:10].tolist()]
         more = f", nor {len(missing) - 1:,} more of those asked for" if len(missing) > 1 else ""
@@ -85,9 +86,8 @@ class Asking:
         """What is near an id, ids, vectors, or some ids and far from others: to be called in a thread."""
         served, asked = self.current(), call.asked
         ways = [way for way in ("id", "ids", "vectors", "positive") if asked.get(way) is not None]
-        if asked.get("negative") is not None and ways != ["positive"]:
-            ways.append("negative")
-        if len(ways) != 1:
+        lone = asked.get("negative") is not None and ways != ["positive"]
+        if len(ways) != 1 or lone:
             raise RefusedError(
                 400, f"one of ids, vectors, or positive (with negative) is to be given; got {ways or 'none'}"
             )
@@ -113,22 +113,12 @@ class Asking:
 
         return answer
 
-    def _near(self, search: Any, queries: np.ndarray, k: int, within: Any) -> list[dict[str, Any]]:
+    def _near(self, search: Search, queries: np.ndarray, k: int, within: Any) -> list[dict[str, Any]]:
         self._check_number(len(queries), "vectors")
         if queries.shape[1] != search.vectors.dim:
             raise RefusedError(400, f"vectors have {search.vectors.dim} numbers here; got {queries.shape[1]}")
-        rows, scores = search.near(queries, min(k, max(1, len(search.vectors))), within=within)
-        all_ids = search.vectors.ids()
-        found: list[dict[str, Any]] = []
-        for some, of_each in zip(rows, scores, strict=True):
-            there = some >= 0
-            ids = (
-                all_ids.take(some[there]).tolist()
-                if isinstance(all_ids, np.ndarray)
-                else arrow.taken(all_ids, some[there])
-            )
-            found.append({"similar": _list(ids, of_each[there].tolist())})
-        return found
+        found = search.named(*search.near(queries, k, within=within))
+        return [{"similar": _list(*each)} for each in zip(*found, strict=True)]
 
     def _known(self, vectors: Vectors, ids: Sequence[Any], what: str) -> list[Any]:
         """As ids of the side, all of which it has; else 404."""
@@ -136,8 +126,9 @@ class Asking:
             return []
         self._check_number(len(ids), what)
         known = ids_for(vectors, ids)
-        if (vectors.rows(known) < 0).any():
-            raise self._unknown(vectors, known)
+        missing = vectors.rows(known) < 0
+        if missing.any():
+            raise self._unknown(vectors, known, missing)
         return known
 
     def _k(self, k: int) -> int:
@@ -195,7 +186,7 @@ class Asking:
 
 
 def _scored(id: Any, score: float) -> dict[str, Any]:
-    return {"id": id, "score": score}
+    return {"id": id, "score": np.float32(score)}  # which it was, and is written with fewer digits
 
 
 def _list(ids: Sequence[Any], scores: Sequence[float]) -> list[dict[str, Any]]:

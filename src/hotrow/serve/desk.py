@@ -84,6 +84,7 @@ class Desk:
         self._hosts, self._right = hosts, b""
         self.hands = Hands(limits)
         self._large = 0
+        self._told: set[tuple[str, str]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
@@ -148,9 +149,19 @@ class Desk:
             return error.answer() if error.alike is None else await self._with_alike(error, error.alike)
         except HotrowError as error:
             return refusal(status_of(error), str(error))
-        except Exception:
-            log.exception("no answer to %s %s", scope["method"], scope["path"])
+        except Exception as error:  # noqa: BLE001 — whatever it is, whoever asked gets an answer
+            self._tell(scope, error)
             return refusal(500, "something went wrong here; the server's log says what")
+
+    def _tell(self, scope: Scope, error: Exception) -> None:
+        """Log what nobody thought of: once for each place, for who finds one could fill the disk by it."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = type(error).__name__, "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        if place not in self._told:
+            self._told.add(place)
+            log.error("no answer to %s %s; said once", scope["method"], scope["path"], exc_info=error)
 
     async def _with_alike(self, error: RefusedError, alike: Callable[[], list[str]]) -> Answer:
         """The error, with what is written like the unknown id: unless others have more urgent work."""
@@ -243,8 +254,8 @@ class Desk:
 
         try:
             await self._onward(scope, receive, with_security)
-        except Exception:
-            log.exception("no answer to %s %s", scope["method"], scope["path"])
+        except Exception as error:  # noqa: BLE001 — whatever it is, Starlette has answered 500
+            self._tell(scope, error)
         return status
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
-from hotrow.kernels import decimals, readonly
+from hotrow.kernels import decimals, readonly, threads
 
 
 def rows_as_json(vectors: np.ndarray) -> memoryview:
@@ -18,11 +19,11 @@ def rows_as_json(vectors: np.ndarray) -> memoryview:
     values = np.ascontiguousarray(vectors, np.float32)
     out = np.empty(values.size * decimals.WIDEST + 3 * len(values) + 16, np.uint8)
     out[0] = ord("[")
-    arrays = readonly(values), readonly(values.view(np.uint32)), *_tables()
-    end = 1 + decimals.rows(*arrays, out[1:], 0, len(values))
+    arrays: Any = readonly(values), readonly(values.view(np.uint32)), *_tables(), out[1:]
+    end = 1 + threads.run(decimals.rows, [0, len(values)], *arrays)[0]
     end -= len(values) > 0  # the last comma
     out[end] = ord("]")
-    return memoryview(out)[: end + 1]
+    return out.data[: end + 1]
 
 
 @cache

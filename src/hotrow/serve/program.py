@@ -71,11 +71,15 @@ def _terminated_quietly() -> Generator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    before = signal.signal(signal.SIGTERM, _nothing)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _nothing(number: int, frame: object) -> None:
+    """What is done about a signal that uvicorn has heeded."""
 
 
 def _listening(app: App, host: str, port: int) -> socket.socket:

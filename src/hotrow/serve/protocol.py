@@ -7,8 +7,11 @@ slowly, or without end, and one whose client doesn't read what it asked for.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+from typing import cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from hotrow.serve.limits import Limits
 
@@ -17,6 +20,8 @@ _PROGRESS = 64 << 10
 
 _MORE = 64
 """Connections beyond the limit that are told so; whoever comes after them isn't."""
+_AT_ONCE = struct.pack("ii", 1, 0)
+"""Of SO_LINGER: on, for no second."""
 _TOO_LONG = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain\r\nconnection: close\r\n"
     b"content-length: 20\r\n\r\nThe head is too long"
@@ -50,7 +55,8 @@ class Guarded(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes; those of a head that doesn't end are counted."""
-        if self._head_clock is None and (self.cycle is None or self.cycle.response_complete):
+        answering = cast("RequestResponseCycle | None", self.cycle)
+        if self._head_clock is None and (answering is None or answering.response_complete):
             self._wait_for_head()
         super().data_received(data)
         if self._head_clock is not None:
@@ -91,9 +97,14 @@ class Guarded(HttpToolsProtocol):
     def _look(self, before: int) -> None:
         left = self.transport.get_write_buffer_size()
         if before - left < _PROGRESS:
-            self.transport.abort()
+            self._drop()
         else:
             self._watch(left)
+
+    def _drop(self) -> None:
+        """End it, and what the system has still to send: or that would wait for its reader, too."""
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self.transport.abort()
 
     def _has_read(self) -> None:
         if self._read_clock is not None:

@@ -22,7 +22,6 @@ from hotrow.store.strict_json import MalformedError, parse_object
 _BROKEN = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _NAMES = 20
 _COUNT = re.compile(r"[0-9]{1,9}")
-_RANGE = re.compile(r"(-?[0-9.eE+-]*)\.\.(-?[0-9.eE+-]*)")
 
 
 @dataclass(frozen=True)
@@ -218,28 +217,6 @@ def _rows_of_numbers(value: Any) -> bool:
     )
 
 
-def _where_texts(name: str, texts: list[str]) -> dict[str, Any]:
-    """column:value, several times for several values of it, or column:10..20 for numbers."""
-    found: dict[str, Any] = {}
-    for text in texts:
-        column, colon, value = text.partition(":")
-        if not colon:
-            raise RefusedError(400, f"{name} is column:value, or column:10..20 for numbers; got {text[:100]!r}")
-        found.setdefault(column, []).append(value)
-    return {column: _values(name, values) for column, values in found.items()}
-
-
-def _values(name: str, texts: list[str]) -> Any:
-    ranges = _RANGE.fullmatch(texts[0])
-    if len(texts) > 1 or ranges is None:
-        return texts[0] if len(texts) == 1 else texts
-    try:
-        low, high = (float(text) if text else None for text in ranges.groups())
-    except ValueError as error:
-        raise RefusedError(400, f"{name} has a range that isn't one of numbers: {texts[0][:100]!r}") from error
-    return low, high
-
-
 def _where_json(name: str, value: Any) -> dict[str, Any]:
     """{"column": value}, {"column": [values]} or, for numbers, {"column": [10, null]}."""
     if type(value) is not dict:
@@ -269,7 +246,7 @@ KINDS: dict[str, Kind] = {
     "ids": Kind({"type": "array", "items": _ID}, lambda _, texts: texts, _ids_json),
     "text": Kind(_TEXT, _one, _text_json),
     "count": Kind({"type": "integer", "minimum": 1}, _count_text, _count_json),
-    "where": Kind({"type": "object"}, _where_texts, _where_json),
+    "where": Kind({"type": "object"}, lambda _, texts: texts, _where_json),
     "vectors": Kind(
         {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}, _no_text, _vectors_json
     ),
@@ -277,7 +254,7 @@ KINDS: dict[str, Kind] = {
 
 
 def array_of(vectors: Vectors, ids: list[Any]) -> Any:
-    """These ids, of this side, as an array, of which a table makes keys more quickly; as they are, if they don't fit."""
+    """These ids, of this side, as an array, of which keys are made more quickly; as they are, if they don't fit."""
     if vectors.kind != "string":
         with suppress(OverflowError):
             return np.array(ids, vectors.kind)

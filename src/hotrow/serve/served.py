@@ -11,12 +11,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from hotrow.errors import ArgumentError, HotrowError
+from hotrow.errors import ArgumentError, HotrowError, UnknownIdError
 from hotrow.models.folders import Folder
 from hotrow.serve.answers import busy
 
@@ -57,7 +58,7 @@ class Served:
         self._earlier = {} if before is None else before.searches()
         self._metadata: dict[str, Metadata | None] = {}
         self._maps: dict[str, Map] = {}
-        self._maps_before = {} if before is None else {**before._maps_before, **before._maps}
+        self._maps_before: dict[str, Map] = {} if before is None else {**before._maps_before, **before._maps}
         self._telling, self._drawing = Lock(), Lock()
 
     @property
@@ -82,18 +83,33 @@ class Served:
             if (stamp := _newest(vectors)) == before:
                 return stamp, found
 
-    def within(self, side: str, search: Search, where: dict[str, Any]) -> np.ndarray:
-        """Which ids of the search fulfil a condition on what is known of them: bool (n,). ArgumentError for others."""
+    def within(self, side: str, search: Search, where: dict[str, Any] | list[str]) -> np.ndarray:
+        """Which ids of the search fulfil conditions on what is known of them, as `Metadata.where` or `Metadata.parse`
+        takes them: bool (n,). ArgumentError for what is no condition.
+        """
         metadata = self.metadata(side)
         if metadata is None:
             raise ArgumentError(
                 f"nothing is known of side {side!r} that `where` could ask for; `hotrow serve … --metadata FILE` tells"
             )
-        allowed = metadata.where(where)
+        allowed = metadata.where(metadata.parse(where) if isinstance(where, list) else where)
         if search.vectors is not self.folder.sides[side]:  # the search before, while the new one is made
             rows = self.folder.sides[side].rows(search.vectors.ids())
             allowed = np.where(rows >= 0, allowed[rows], False)
         return allowed
+
+    def missing(self, vectors: Vectors, ids: Any) -> np.ndarray:
+        """Which of these ids have no row: bool (n,)."""
+        if self.folder.kind != "table":
+            return vectors.rows(ids) < 0
+        batch = cast("Any", vectors).table.find(ids)  # its ids needn't be listed for that
+        return batch.missing()[batch.inverse].reshape(-1)
+
+    def warm(self) -> None:
+        """Look up what isn't there, so that the first request needn't wait until kernels are compiled."""
+        for vectors in self.folder.sides.values():
+            with suppress(UnknownIdError):
+                vectors.lookup([""] if vectors.kind == "string" else np.zeros(1, vectors.kind))
 
     # --- what is near ------------------------------------------------------------------------------------------------
 
