@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _INLINE = 64 << 10
 """Floats that are looked up and written at once, between other requests; more is done in a thread."""
+_K = 10
+"""How many are found where it isn't said."""
 _SHOWN, _COLUMNS = 7, 8
 """Rows and columns of the picture."""
 
@@ -131,7 +133,9 @@ class Asking:
             raise self._unknown(vectors, known, missing)
         return known
 
-    def _k(self, k: int) -> int:
+    def _k(self, k: int | None) -> int:
+        if k is None:
+            return min(_K, self.limits.k)
         if k > self.limits.k:
             raise RefusedError(413, f"k is at most {self.limits.k:,} here; got {k:,}")
         return k

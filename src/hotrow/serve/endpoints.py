@@ -86,7 +86,7 @@ _READY: Schema = _object(
 )
 
 _SIDE = Field("side", "text", "whose ids: one of those at /ready, by default the first")
-_K = Field("k", "count", "how many, by default 10", default=10)
+_K = Field("k", "count", "how many, by default 10")
 _WHERE = Field(
     "where",
     "where",

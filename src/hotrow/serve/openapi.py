@@ -65,20 +65,16 @@ def _parameter(name: str, field: Field) -> dict[str, Any]:
         "where": {"type": "array", "items": {"type": "string"}},
     }
     told = {"name": name, "in": "query", "required": field.required, "description": field.about}
-    return told | {"schema": _with_default(schema.get(field.kind, KINDS[field.kind].schema), field)}
+    return told | {"schema": schema.get(field.kind, KINDS[field.kind].schema)}
 
 
 def _body(endpoint: Endpoint) -> dict[str, Any]:
     properties = {
-        name: {**_with_default(KINDS[field.kind].schema, field), "description": field.about}
+        name: {**KINDS[field.kind].schema, "description": field.about}
         for name, field in endpoint.fields.in_json.items()
     }
     required = [name for name, field in endpoint.fields.in_json.items() if field.required]
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-
-
-def _with_default(schema: dict[str, Any], field: Field) -> dict[str, Any]:
-    return schema if field.default is None else {**schema, "default": field.default}
 
 
 _PAGE = """<!doctype html>

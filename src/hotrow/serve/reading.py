@@ -42,7 +42,6 @@ class Field:
     about: str
     query: str | None = ""
     required: bool = False
-    default: Any = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class Fields:
         """What the part of an address behind ? asks for."""
         given = texts_of(query)
         _check_names(given, self.in_query)
-        asked = {field.name: field.default for field in self.all}
+        asked = dict.fromkeys((field.name for field in self.all), None)
         for name, texts in given.items():
             field = self.in_query[name]
             asked[field.name] = KINDS[field.kind].of_texts(name, texts)
@@ -77,7 +76,7 @@ class Fields:
         given = object_of(body)
         _check_names(given, self.in_json)
         _check_once(given, body)
-        asked = {field.name: field.default for field in self.all}
+        asked = dict.fromkeys((field.name for field in self.all), None)
         for name, value in given.items():
             if value is not None:
                 asked[name] = KINDS[self.in_json[name].kind].of_json(name, value)
