@@ -27,11 +27,12 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def client(folder):
+def client(folder, caplog):
     with running(create_app(folder, limits=LIMITS)) as one:
         made(one)
         yield one
         assert one.get("/health").status_code == 200
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def head(*lines: str, host: str = "localhost") -> bytes:

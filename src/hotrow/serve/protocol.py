@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from typing import cast
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -36,6 +36,7 @@ class Guarded(HttpToolsProtocol):
     _head_clock: asyncio.TimerHandle | None = None
     _read_clock: asyncio.TimerHandle | None = None
     _head_size = 0
+    _answering: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Somebody connected, and has so long to say what they want."""
@@ -47,21 +48,37 @@ class Guarded(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
+        self._gone()
         self._stop_waiting()
         self._has_read()
         super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """The client sends no more, and the connection is closed, a moment before it is said to be lost."""
+        self._gone()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _gone(self) -> None:
+        """Nothing more is written to it: what is being answered may not be the newest of several requests."""
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
 
     # --- the head ----------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Some bytes; those of a head that doesn't end are counted."""
-        answering = cast("RequestResponseCycle | None", self.cycle)
-        if self._head_clock is None and (answering is None or answering.response_complete):
+        newest = cast("RequestResponseCycle | None", self.cycle)
+        if self._head_clock is None and (newest is None or newest.response_complete):
             self._wait_for_head()
         super().data_received(data)
         if self._head_clock is not None:
             self._head_size += len(data)
             if self._head_size > self.limits.head and not self.transport.is_closing():
+                self._gone()
                 self.transport.write(_TOO_LONG)
                 self.transport.close()
 
@@ -72,7 +89,7 @@ class Guarded(HttpToolsProtocol):
 
     def _wait_for_head(self) -> None:
         self._head_size = 0
-        self._head_clock = self.loop.call_later(self.limits.slow, self.transport.abort)
+        self._head_clock = self.loop.call_later(self.limits.slow, self._end)
 
     def _stop_waiting(self) -> None:
         if self._head_clock is not None:
@@ -104,6 +121,10 @@ class Guarded(HttpToolsProtocol):
     def _drop(self) -> None:
         """End it, and what the system has still to send: or that would wait for its reader, too."""
         self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self._end()
+
+    def _end(self) -> None:
+        self._gone()
         self.transport.abort()
 
     def _has_read(self) -> None:
