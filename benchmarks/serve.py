@@ -28,6 +28,8 @@ TAIL = 5.0
 """How many times the median the 99th percentile may be."""
 SOAK = 180.0
 _CONNECTIONS, _DRAWN = 4, 200
+_FEW = 10
+"""Files that saves which are no longer served may still have open: none is one a save."""
 
 
 def run(sizes: Sizes) -> Iterator[Result]:
@@ -52,7 +54,7 @@ def _lookups(dim: int, sizes: Sizes) -> Iterator[Result]:
     del table
     random = np.random.default_rng(0)
     drawn = [ids[random.integers(0, rows, IDS)].tolist() for _ in range(_DRAWN)]
-    with child({"path": str(folder)}) as ours:
+    with child({"path": str(folder), "method": "exact"}) as ours:  # an index would be built beside what is measured
         for way, asked in _ways(drawn).items():
             yield from _beside(dim, way, asked, ours.port, requests, sizes)
     shutil.rmtree(folder)
@@ -103,4 +105,4 @@ def _soaked(sizes: Sizes) -> Iterator[Result]:
     case = {"answers": f"{found.answers:,}", "saves": found.saves, "hostile": f"{found.hostile:,}"}
     yield Result(title, case, "wrong or failed", "", len(found.wrong), most=0)
     yield Result(title, case, "memory after, of before", "", found.memory, most=None if sizes.quick else 1.1)
-    yield Result(title, case, "files open after, more than before", "", found.files, most=0)
+    yield Result(title, case, "files open after, more than before", "", found.files, most=_FEW)

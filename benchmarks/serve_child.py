@@ -35,7 +35,8 @@ def _ours(case: dict[str, Any]) -> None:
     from hotrow.serve import Limits, create_app, serve
 
     hotrow.set_threads(1)
-    app = create_app(case["path"], limits=Limits(**case.get("limits", {})), every=case.get("every", 1.0))
+    options = {name: case[name] for name in ("every", "method") if name in case}
+    app = create_app(case["path"], limits=Limits(**case.get("limits", {})), **options)
     serve(app, port=0, started=lambda server: print(server.socket.getsockname()[1], flush=True))
 
 

@@ -143,3 +143,23 @@ def test_the_search_before_answers_while_the_next_one_is_made(tmp_path, monkeypa
         held.set()
         made(client)
         assert client.get("/v1/similar?id=new&k=1").status_code == 200
+
+
+def test_a_search_that_is_being_made_does_not_hold_up_the_end(tmp_path, monkeypatch):
+    from hotrow.search import Search
+
+    going = threading.Event()
+
+    def endless(*_, progress, **__):
+        while True:
+            going.set()
+            progress(1, 2, {})
+
+    monkeypatch.setattr(Search, "open", endless)
+    filled(1).save(tmp_path)
+    app = create_app(tmp_path)
+    with running(app) as client:
+        assert going.wait(60)
+        assert client.get("/ready").json()["sides"]["id"]["search"] == "being made"
+        assert client.get("/v1/similar?id=id+3").status_code == 503
+    assert not any(thread.name == "hotrow-following" for thread in threading.enumerate())

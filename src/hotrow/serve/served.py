@@ -33,6 +33,14 @@ Told = Callable[[Folder, str], "Metadata | None"]
 Progress = Callable[[int, int, dict[str, Any]], None]
 
 
+_GIVEN_UP = 60.0
+"""Seconds that the end waits for what is being made."""
+
+
+class StoppedError(Exception):
+    """The server ends."""
+
+
 class Served:
     """A folder as it was at one save, and what is made of it; swapped whole when something newer is on disk.
 
@@ -140,6 +148,8 @@ class Served:
         for name, future in self._searches.items():
             try:
                 future.set_result(self._search_of(name, progress))
+            except StoppedError:
+                raise
             except Exception as error:  # noqa: BLE001 — of whatever a search is built with; the server goes on
                 log.error("no search over side %r: %s", name, error)  # noqa: TRY400 — the message is what helps
                 future.set_exception(error)
@@ -153,7 +163,7 @@ class Served:
 
         earlier, vectors = self._earlier.get(name), self.folder.sides[name]
         if earlier is not None and earlier.vectors.kind == vectors.kind and earlier.vectors.dim == vectors.dim:
-            return earlier.updated(vectors)
+            return earlier.updated(vectors, progress)
         return Search.open(self.folder, name, metric=self.metric, method=self.method, progress=progress)
 
     # --- what is known beside ----------------------------------------------------------------------------------------
@@ -230,13 +240,21 @@ class Following:
         self._thread.start()
 
     def stop(self) -> None:
-        """Look no more. A search that is being made is left to itself: what is kept of it is written whole or not."""
+        """Look no more. A search that is being made is given up where it tells how far it is."""
         self._ended.set()
+        if self._thread is not None:
+            self._thread.join(_GIVEN_UP)
 
     def _run(self) -> None:
-        self._served.make()
-        while not self._ended.wait(self._every):
-            self.look()
+        with suppress(StoppedError):
+            self._served.make(self._going)
+            while not self._ended.wait(self._every):
+                self.look()
+
+    def _going(self, done: int, total: int, facts: dict[str, Any]) -> None:
+        """Told by what takes long: the process can't end within it, for threads of its own would have to."""
+        if self._ended.is_set():
+            raise StoppedError
 
     def look(self) -> bool:
         """Go on to what is newer, if anything is; whether it was. What is newer and broken is said, and not served."""
@@ -255,7 +273,7 @@ class Following:
         self._served = before.followed_by(folder)
         self._tell("served")
         log.info("serving %s, the newer save of %s", folder.stamp, folder.path)
-        self._served.make()
+        self._served.make(self._going)
         return True
 
     def _say(self, problem: str) -> None:
