@@ -8,31 +8,15 @@ WIDEST = 17
 """Bytes of a number and the comma after it, at most: -1.17549435e-38,"""
 
 
-def powers() -> np.ndarray:
-    """10^(i − 54) at i: float64 (108,); what a float32 takes to become nine digits, and back."""
-    return np.array([float(f"1e{i - 54}") for i in range(108)])
-
-
-def halves() -> np.ndarray:
-    """Of the float32 whose exponent bits are e, a bit less than half of the way to the next: float64 (256,)."""
-    return np.array([0.4999 * 2.0 ** (max(e, 1) - 150) for e in range(256)])
-
-
-def firsts() -> np.ndarray:
-    """Of the float32 whose exponent bits are e, the least power of ten that it may have: int64 (256,)."""
-    return np.array([np.floor((max(e, 1) - 127) * np.log10(2.0)) if e else -45 for e in range(256)], np.int64)
-
-
-def digits() -> np.ndarray:
-    """The four digits of i as ASCII, in a number whose lowest byte is the first: uint64 (10000,)."""
-    return np.frombuffer("".join(f"{i:04d}" for i in range(10_000)).encode("ascii"), "<u4").astype(np.uint64)
-
-
 @jit(borrows=True)
 def rows(values, bits, powers, halves, firsts, digits, out, start, stop):
     """Write rows of numbers as lists, a comma after each; how many bytes that are.
 
-    values float32 (n, dim), bits the same memory as uint32; powers, halves, firsts, digits as above
+    values float32 (n, dim), bits the same memory as uint32
+    powers float64 (108,): 10^(i − 54) at i, by which a number becomes nine digits
+    halves float64 (256,): of numbers with these exponent bits, a bit less than half of the way to the next
+    firsts int64 (256,): of numbers with these exponent bits, the largest power of ten that is none of them
+    digits uint64 (10000,): the four digits of i as ASCII, the first one lowest
     → out uint8 (at least (stop − start) · (dim · WIDEST + 3) + 8,), and an int
 
         [[0.5, -2]]  →  "[0.5,-2.0],"
@@ -121,7 +105,7 @@ def few(seven, ten, digits, out, at):
 
 @jit(inline=True, borrows=True)
 def nine(whole, left, ten, digits, out, at):
-    """Write whole (uint64, nine digits, of which the first `left` count) · 10^(ten − 8) at out[at]; where the next goes.
+    """Write whole (uint64, nine digits, of which `left` count) · 10^(ten − 8) at out[at]; where the next byte goes.
 
     whole 250000000, left 2, ten −1  →  "0.25"
     """

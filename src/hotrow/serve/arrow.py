@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,21 +16,28 @@ if TYPE_CHECKING:
 
 pa: Any = pyarrow
 
+_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+"""After the last message of a stream."""
 _TYPES = {"string": pa.large_string(), "int64": pa.int64(), "uint64": pa.uint64()}
 
 
-def written(vectors: Vectors, ids: list[Any], found: np.ndarray, stamp: str) -> bytes:
-    """One record batch: id, and vector, a list of `dim` float32. found: float32 (n, dim)."""
+def written(vectors: Vectors, ids: Any, found: np.ndarray, stamp: str) -> bytes:
+    """One record batch: id, and vector, a list of `dim` float32. ids: a list or an array; found: float32 (n, dim)."""
     floats = pa.array(np.ascontiguousarray(found, np.float32).reshape(-1))
-    columns = {
-        "id": pa.array(ids, _TYPES[vectors.kind]),
-        "vector": pa.FixedSizeListArray.from_arrays(floats, vectors.dim),
-    }
-    batch = pa.record_batch(columns, metadata={"side": vectors.name, "stamp": stamp})
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return sink.getvalue().to_pybytes()
+    lists = pa.FixedSizeListArray.from_arrays(floats, type=_lists(vectors.dim))
+    schema = _schema_of(vectors.name, vectors.kind, vectors.dim, stamp)
+    batch = pa.RecordBatch.from_arrays([pa.array(ids, _TYPES[vectors.kind]), lists], schema=schema)
+    return b"".join([schema.serialize(), batch.serialize(), _END])
+
+
+@lru_cache(64)
+def _lists(dim: int) -> Any:
+    return pa.list_(pa.float32(), dim)
+
+
+@lru_cache(64)
+def _schema_of(side: str, kind: str, dim: int, stamp: str) -> Any:
+    return pa.schema({"id": _TYPES[kind], "vector": _lists(dim)}, {"side": side, "stamp": stamp})
 
 
 def ids_of(body: bytes, most: int) -> list[Any]:

@@ -56,12 +56,13 @@ class Asking:
     def _looked_up(self, served: Served, vectors: Vectors, ids: Any, accept: bytes) -> Answer:
         known = ids_for(vectors, ids)
         try:
-            stamp, found = served.lookup(vectors, array_of(vectors, known))
+            keys = array_of(vectors, known)
+            stamp, found = served.lookup(vectors, keys)
         except UnknownIdError:
             raise self._unknown(vectors, known, served.missing(vectors, known)) from None
         self.measures.looked_up(vectors.name, len(known))
         if ARROW in accept:
-            return Answer(arrow.written(vectors, known, found, stamp), type=ARROW)
+            return Answer(arrow.written(vectors, keys, found, stamp), type=ARROW)
         head = to_json({"side": vectors.name, "dim": vectors.dim, "stamp": stamp, "ids": known})
         return Answer(b"".join([head[:-1], b',"vectors":', rows_as_json(found), b"}"]))
 
