@@ -7,11 +7,9 @@ import pytest
 
 import hotrow
 from hotrow.apps.cli import main
+from hotrow.exchange import parquet, projector, safetensors, word2vec
 from hotrow.exchange.reading import read_table
 from hotrow.models import Vectors, open_folder
-
-pytest.importorskip("hotrow.exchange.word2vec", reason="nothing is exported yet")
-from hotrow.exchange import parquet, projector, safetensors, word2vec
 
 STRINGS = [
     "lantern", "RED MUG", "", "%", "50%", "a%20b", "tab\there", "line\nbreak", "\r\n", "ü漢字", "\u202eevil", "</s>",

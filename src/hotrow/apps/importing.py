@@ -13,6 +13,7 @@ from hotrow.apps import endings
 from hotrow.apps.bench import optimizer_of
 from hotrow.apps.card import CARD, write_card
 from hotrow.apps.console import Output, printable
+from hotrow.apps.reading import counted
 from hotrow.exchange.reading import read_table
 from hotrow.store import derived
 
@@ -53,9 +54,9 @@ def import_(options: argparse.Namespace, output: Output) -> int:
 
 def _show(facts: dict[str, Any], options: argparse.Namespace, output: Output) -> None:
     output.say(f"{printable(options.path)}: {printable(facts['form'])}")
-    output.say(f"{facts['rows']:,} ids ({facts['ids'] or 'none'}), each with {facts['dim']} floats")
+    output.say(f"{counted(facts['rows'], 'id')} ({facts['ids'] or 'none'}), each with {facts['dim']} floats")
     if facts["repeated"]:
-        output.say(f"{facts['repeated']:,} rows left out: their id had come before")
+        output.say(f"{counted(facts['repeated'], 'row')} left out, whose id had come before")
     for note in facts["notes"]:
         output.say(printable(note))
     output.say(f"read and saved in {facts['seconds']:.1f} s; the table is in {printable(facts['out'])}/")

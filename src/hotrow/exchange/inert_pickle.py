@@ -214,7 +214,10 @@ class _Machine:
 
     def _name(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str) or name not in _KNOWN.get(module, ()):
-            raise MalformedError(f"names {module!s:.60}.{name!s:.60}, which no KeyedVectors has; nothing of it was run")
+            advice = ". model.wv.save_word2vec_format(path) writes what can be read" if "gensim." in str(module) else ""
+            raise MalformedError(
+                f"names {module!s:.60}.{name!s:.60}, which no KeyedVectors has; nothing of it was run{advice}"
+            )
         self._stack.append(Name(module, name))
 
     def _newobj(self, _: Any) -> None:
