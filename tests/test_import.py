@@ -563,22 +563,57 @@ def test_nothing_that_a_keras_file_names_is_made(tmp_path):
     assert contents(read_table(path))[0] == ["a"]
 
 
-def test_an_array_of_hdf5_that_claims_more_than_is_stored_is_refused(tmp_path):
+def stored(path, put):
+    """A .keras file whose weights are what `put` puts into a group of variables."""
     h5py = pytest.importorskip("h5py")
-    path = keras_file(tmp_path / "m.keras", [lookup(vocabulary=["a"]), EMBEDDING], {})
+    keras_file(path, [lookup(vocabulary=["a"]), EMBEDDING], {})
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as groups:
         variables = groups.create_group("layers/embedding/vars")
         variables.attrs["name"] = "emb"
-        variables.create_dataset("0", (1 << 30, 1 << 10), "f4")
-    data = {}
+        put(h5py, variables)
     with zipfile.ZipFile(path) as archive:
         data = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in (data | {"model.weights.h5": buffer.getvalue()}).items():
             archive.writestr(name, content)
+    return path
+
+
+def test_an_array_of_hdf5_that_claims_more_than_is_stored_is_refused(tmp_path):
+    path = stored(tmp_path / "m.keras", lambda _, group: group.create_dataset("0", (1 << 30, 1 << 10), "f4"))
     with pytest.raises(CorruptError, match=r"claim 4,398,046,511,104 bytes, more than are stored"):
         read_table(path)
+
+
+def test_weights_in_another_file_are_never_read(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "other.h5", "w") as groups:
+        groups["secret"] = MATRIX
+    (tmp_path / "raw").write_bytes(MATRIX.tobytes())
+
+    def external(_, group):
+        group.create_dataset("0", (7, 4), "f4", external=[(str(tmp_path / "raw"), 0, MATRIX.nbytes)])
+
+    def virtual(h5py, group):
+        layout = h5py.VirtualLayout((7, 4), "f4")
+        layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "secret", (7, 4))
+        group.create_virtual_dataset("0", layout)
+
+    def linked(h5py, group):
+        group["0"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "secret")
+
+    def nothing(_, group):
+        group["1"] = MATRIX
+
+    for put, message in (
+        (external, "expected floats"),
+        (virtual, "expected floats"),
+        (linked, "are a link"),
+        (nothing, "there"),
+    ):
+        with pytest.raises((CorruptError, DataError), match=message):
+            read_table(stored(tmp_path / "m.keras", put))
 
 
 # --- layers of torch's -----------------------------------------------------------------------------------------------

@@ -172,7 +172,10 @@ def _matrix(groups: Any, places: dict[str, str], name: str) -> np.ndarray:
     place = places.get(name)
     if place is None:
         raise DataError(f"its weights don't say which are those of {name!r}: save the model with a newer Keras 3")
-    array = groups[f"{place}/vars/0"]
+    variables = groups[f"{place}/vars"]  # `visititems` follows no link, so this is in the file
+    if type(variables.get("0", getlink=True)).__name__ != "HardLink":
+        raise CorruptError(f"the weights of {name!r} are a link, perhaps out of this file, or aren't there")
+    array = variables["0"]
     if array.external or array.is_virtual or array.dtype.kind != "f" or array.ndim != 2:
         raise DataError(f"the weights of {name!r} are {array.dtype} of shape {array.shape}; expected floats (n, dim)")
     if array.id.get_storage_size() < array.nbytes:
