@@ -20,7 +20,12 @@ from hotrow.table import index
 from hotrow.table.optimizers import OPTIMIZERS
 
 TINY = ["--rows", "2000", "--batch", "64", "--dim", "4"]
-NO_PART_IN_A_STEP = {"hotrow.kernels.ranking", "hotrow.kernels.decimals", "hotrow.kernels.simd", "hotrow.kernels.__init__"}
+NO_PART_IN_A_STEP = {
+    "hotrow.kernels.ranking",
+    "hotrow.kernels.decimals",
+    "hotrow.kernels.simd",
+    "hotrow.kernels.__init__",
+}
 """Kernels of models, and what only kernels call."""
 
 
