@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import signal
 import socket
@@ -61,6 +62,7 @@ def serve(
     server = Server(app, host, port)
     if started is not None:
         started(server)
+    gc.freeze()  # modules and machine code stay: no collection between two requests goes through them again
     with _terminated_quietly():
         server.run([server.socket])
 
