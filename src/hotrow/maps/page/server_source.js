@@ -10,10 +10,15 @@
     return JSON.parse(text.replace(NUMBERS, (token) => (/^-?\d{16,}$/.test(token) ? `"${token}"` : token)));
   }
 
+  const scored = (found) => found.map((one) => ({ id: String(one.id), score: one.score }));
+
   class ServerSource {
-    /** Calls `troubled(true)` where nobody answers, `troubled(false)` when somebody does again. */
-    constructor(troubled = () => {}) {
+    /** Calls `troubled(true)` where nobody answers, `troubled(false)` when somebody does again; `token(wrong)` resolves to
+     *  what a server that wants a token is to be shown. */
+    constructor(troubled, token) {
       this._troubled = troubled;
+      this._ask = token;
+      this._token = null;
       this._kinds = {};
       this.saved = false;
     }
@@ -21,9 +26,11 @@
     async _fetch(path, query = {}, options = {}) {
       const pairs = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
       const address = path + (pairs.length ? "?" + new URLSearchParams(pairs) : "");
+      const headers = { ...options.headers, ...(this._token ? { Authorization: `Bearer ${this._token}` } : {}) };
+      const shown = this._token;
       let answer;
       try {
-        answer = await fetch(address, { credentials: "same-origin", ...options });
+        answer = await fetch(address, { ...options, headers });
       } catch (error) {
         if (error.name === "AbortError") throw error;
         this._troubled(true);
@@ -31,6 +38,13 @@
       }
       this._troubled(false);
       if (answer.ok) return answer;
+      if (answer.status === 401) {
+        if (shown === this._token) {
+          this._asking ??= this._ask(Boolean(shown)).finally(() => (this._asking = null));
+          this._token = await this._asking;
+        }
+        return this._fetch(path, query, options);
+      }
       let told = {};
       try {
         told = parse(await answer.text()).error ?? {};
@@ -97,26 +111,24 @@
     async similar(side, id, k) {
       const body = `{"side":${JSON.stringify(side)},"ids":${this._written(side, [id])},"k":${k}}`;
       const answer = await this._post("v1/similar", body);
-      const similar = answer.similar[0] ?? [];
-      const found = Array.isArray(similar) ? similar : similar.similar;
-      return { metric: answer.metric, similar: found.map((one) => ({ id: String(one.id), score: one.score })) };
+      return { metric: answer.metric, similar: scored(answer.results[0].similar) };
     }
 
     async explain(side, id) {
-      const query = { side, id };
-      const told = await this._json("v1/explain", query);
+      const told = await this._json("v1/explain", { side, id });
+      told.id = String(told.id);
       told.shown.ids = told.shown.ids.map(String);
       return told;
     }
 
     async recommend(user, k) {
       const answer = await this._json("v1/recommend", { user, k });
-      return answer.recommended.map((one) => ({ id: String(one.id), score: one.score }));
+      return scored(answer.recommended);
     }
 
     async recommendFor(side, items, k) {
       const answer = await this._post("v1/recommend", `{"items":${this._written(side, items)},"k":${k}}`);
-      return answer.recommended.map((one) => ({ id: String(one.id), score: one.score }));
+      return scored(answer.recommended);
     }
   }
 
