@@ -17,7 +17,7 @@
       bar.style.width = `${(100 * share(score, i)).toFixed(1)}%`;
       return el("li", {}, el("button", { type: "button", class: "choose", click: () => act.choose(id) },
         named(id, 80), el("span", { class: "score" }, decimal(score)), el("span", { class: "bar", "aria-hidden": "true" }, bar)),
-      act.add ? el("button", { type: "button", class: "plus", "aria-label": `Add ${readable(id, 60)} to the selection`, title: "Add to the selection", click: () => act.add(id) }, "+") : null);
+      act.add ? el("button", { type: "button", class: "add", "aria-label": `Add ${readable(id, 60)} to the selection`, title: "Add to the selection", click: () => act.add(id) }, "+") : null);
     }));
   }
 

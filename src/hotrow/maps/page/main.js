@@ -8,7 +8,7 @@
   class Page {
     constructor() {
       const data = byId("hotrow-data");
-      this.source = data ? new hotrow.FileSource(data) : new hotrow.ServerSource((gone) => this._gone(gone), tokenFrom);
+      this.source = data ? new hotrow.FileSource(data) : new hotrow.ServerSource((gone) => this._gone(gone), tokenFrom, (message) => this._state(message));
       this.tab = hotrow.panes.tabs();
       this.atlas = new hotrow.Atlas({
         chosen: (point) => this._picked(point),
@@ -62,8 +62,8 @@
       this._choices();
       this.selection.set([]);
       this.selection._act.goes = this._recommends("set") ? (ids) => this.source.recommendFor(this.side, ids, NEAR) : null;
-      await this.atlas.show(points, colouring, keep);
       hotrow.legend(this.column?.name ?? "", colouring, (shown) => this.atlas.only(shown));
+      await this.atlas.show(points, colouring, keep);
       this._state(hasWebGL() ? this._title() : "This browser has no WebGL, which the map is drawn with. The search works.");
       this._better();
       await this.choose(id ?? null, false);
@@ -229,7 +229,9 @@
       button.hidden = this.source.saved || (method === "umap" && state !== "running");
       button.disabled = state === "running" || state === "missing";
       const share = `${Math.round(100 * (better?.done ?? 0))} %`;
-      button.textContent = state === "running" ? `UMAP ${share}` : state === "failed" ? "UMAP failed: again" : "Clusters by UMAP";
+      const before = state === "running" || state === "failed" ? null : el("span", { class: "wide" }, "Clusters by ");
+      const words = state === "running" ? `UMAP ${share}` : state === "failed" ? "UMAP failed: again" : "UMAP";
+      button.replaceChildren(...[before, words].filter(Boolean));
       button.title = readable(better?.message ?? "A slower projection, which shows clusters; it is made in the background", 300);
       clearTimeout(this._watch);
       if (state === "running") this._watch = setTimeout(() => this._watched(), 1000);
@@ -272,6 +274,7 @@
     _wire() {
       for (const button of byId("tools").querySelectorAll("button")) button.append(icon(button.dataset.tool ?? button.id));
       byId("theme").append(icon("theme"));
+      byId("legend").open = innerWidth > 780;
       for (const button of byId("tools").querySelectorAll("[data-tool]")) button.addEventListener("click", () => this._tool(button.dataset.tool));
       byId("closer").addEventListener("click", () => this.atlas.zoom(1.6));
       byId("farther").addEventListener("click", () => this.atlas.zoom(1 / 1.6));

@@ -3,7 +3,7 @@
  *
  * Hover and selection are ours: plotly would look at every point, and make markup of ids. */
 (function (hotrow) {
-  const { Places, wholeOf, pixel, place, moved, zoomed, between } = hotrow.view;
+  const { Places, wholeOf, fitting, pixel, place, moved, zoomed, between } = hotrow.view;
   const REST = 140; // milliseconds without a movement
   const REACH = 9; // pixels from a point that still mean it
 
@@ -37,7 +37,7 @@
       this._known.clear();
       Object.assign(this.marks, { selected: [], hovered: -1, names: [] });
       this.letGo();
-      this.whole = wholeOf(this.places, this.width, this.height);
+      this.whole = wholeOf(this.places, this._room());
       if (!keep || !this.view) this.view = this.whole;
       await this.colour(colouring);
     }
@@ -191,13 +191,20 @@
       const [xs, ys] = [0, 1].map((axis) => points.map((point) => this.points[2 * point + axis]));
       const [left, right] = [Math.min(...xs), Math.max(...xs)];
       const [bottom, top] = [Math.min(...ys), Math.max(...ys)];
-      const fits = Math.min(this.width / Math.max(right - left, 1e-9), this.height / Math.max(top - bottom, 1e-9));
-      const scale = Math.max(this.whole.scale, Math.min(0.6 * fits, 40 * this.whole.scale));
+      const room = this._room();
+      const to = fitting({ left, right, bottom, top }, room, 0.6, this.whole.scale, 40 * this.whole.scale);
       const [lx, ty] = pixel(this.view, left, top);
       const [rx, by] = pixel(this.view, right, bottom);
-      const seen = Math.max(-lx, rx) < 0.46 * this.width && Math.max(-ty, by) < 0.46 * this.height;
-      const well = this.view.scale > 0.3 * scale && this.view.scale < 4 * scale;
-      if (!(seen && well)) this._fly({ x: (left + right) / 2, y: (bottom + top) / 2, scale });
+      const seen = -lx < 0.46 * this.width - room.left && rx < 0.46 * this.width && Math.max(-ty, by) < 0.46 * this.height;
+      const well = this.view.scale > 0.3 * to.scale && this.view.scale < 4 * to.scale;
+      if (!(seen && well)) this._fly(to);
+    }
+
+    /** The size of the map, and how much of its left is covered by the legend. */
+    _room() {
+      const legend = hotrow.byId("legend");
+      const covered = legend.hidden || !legend.open ? 0 : legend.offsetLeft + legend.offsetWidth;
+      return { width: this.width, height: this.height, left: covered < 0.4 * this.width ? covered : 0 };
     }
 
     _fly(to) {
@@ -260,7 +267,7 @@
       this._measure();
       if (!this.places) return;
       const was = this.view === this.whole;
-      this.whole = wholeOf(this.places, this.width, this.height);
+      this.whole = wholeOf(this.places, this._room());
       if (was) this.view = this.whole;
       this._draw();
     }

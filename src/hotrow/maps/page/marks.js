@@ -39,8 +39,10 @@
       if (this.hovered >= 0) this._ring(at(this.hovered), 5, colours.ink, 1.5);
       if (this.chosen) this._label(at(this.chosen.point), this.chosen.id, colours, true);
       for (const { point, id } of this.near.slice(0, 10)) this._label(at(point), id, colours, false);
-      if (!this.chosen) this._titles(view, colours);
-      for (const { point, id } of this.names) this._label(at(point), id, colours, false, true);
+      if (!this.chosen) {
+        this._titles(view, colours);
+        for (const { point, id } of this.names) this._label(at(point), id, colours, false, true);
+      }
       if (this.path) this._lasso(colours);
       if (this.cross) this._crosshair(colours);
     }

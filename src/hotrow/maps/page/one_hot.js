@@ -4,7 +4,7 @@
 (function (hotrow) {
   const { svg, decimal, whole, readable } = hotrow;
   const [WIDE, LINE, TOP] = [340, 24, 24];
-  const [NAMES, ONE, SIGN, CELLS] = [112, 118, 157, 168];
+  const [NAMES, ONE, SIGN, CELLS] = [112, 120, 158, 170];
   const SHOWN = 4;
   const CELL = (WIDE - CELLS - 14) / SHOWN;
 
@@ -28,7 +28,7 @@
     const foot = TOP + lines.length * LINE;
     const hot = lines.findIndex((line) => line && line.hot);
     const parts = [
-      word(NAMES, 14, "id", "faint", "end"),
+      word(NAMES - 8, 14, "id", "faint", "end"),
       word(ONE + 13, 14, "one-hot", "faint"),
       word((CELLS + WIDE) / 2, 14, `weights: ${whole(told.rows)} rows`, "faint"),
     ];

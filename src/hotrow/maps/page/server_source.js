@@ -3,6 +3,7 @@
  *
  * Ids are text here, whatever their kind: JavaScript's numbers are whole only up to 2^53. */
 (function (hotrow) {
+  const PATIENCE = 60; // times that a busy server is asked, a second apart
   const NUMBERS = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?/g;
 
   /** JSON, with whole numbers that JavaScript would round as text. */
@@ -14,16 +15,17 @@
 
   class ServerSource {
     /** Calls `troubled(true)` where nobody answers, `troubled(false)` when somebody does again; `token(wrong)` resolves to
-     *  what a server that wants a token is to be shown. */
-    constructor(troubled, token) {
+     *  what a server that wants a token is to be shown; `busy(message)` is called while one that is busy is asked again. */
+    constructor(troubled, token, busy) {
       this._troubled = troubled;
+      this._busy = busy;
       this._ask = token;
       this._token = null;
       this._kinds = {};
       this.saved = false;
     }
 
-    async _fetch(path, query = {}, options = {}) {
+    async _fetch(path, query = {}, options = {}, tries = PATIENCE) {
       const pairs = Object.entries(query).filter(([, value]) => value !== undefined && value !== null);
       const address = path + (pairs.length ? "?" + new URLSearchParams(pairs) : "");
       const headers = { ...options.headers, ...(this._token ? { Authorization: `Bearer ${this._token}` } : {}) };
@@ -50,6 +52,11 @@
         told = parse(await answer.text()).error ?? {};
       } catch {
         // no JSON: whatever stands between the server and us has answered, and its status is all there is
+      }
+      if (answer.status === 503 && tries > 1) {
+        this._busy(told.message ?? "The server is busy.");
+        await new Promise((done) => setTimeout(done, 1000));
+        return this._fetch(path, query, options, tries - 1);
       }
       throw new hotrow.Trouble(told.message ?? `The server answered ${answer.status}.`, answer.status, (told.alike ?? []).map(String));
     }

@@ -91,10 +91,17 @@
   }
 
   /** The view that shows all, but for the farthest thousandth: one stray point shouldn't make a dot of the rest. */
-  function wholeOf(places, width, height) {
-    const [xs, ys] = [0, 1].map((axis) => spread(places.points, axis));
-    const scale = 0.92 * Math.min(width / Math.max(xs[1] - xs[0], 1e-6), height / Math.max(ys[1] - ys[0], 1e-6));
-    return { x: (xs[0] + xs[1]) / 2, y: (ys[0] + ys[1]) / 2, scale };
+  function wholeOf(places, room) {
+    const [[left, right], [bottom, top]] = [0, 1].map((axis) => spread(places.points, axis));
+    return fitting({ left, right, bottom, top }, room, 0.92);
+  }
+
+  /** The view that shows a box in `share` of the room {width, height, left}, of which `left` pixels are covered; its scale
+   *  from `least` to `most`. */
+  function fitting({ left, right, bottom, top }, room, share, least = 0, most = Infinity) {
+    const fits = Math.min((room.width - room.left) / Math.max(right - left, 1e-6), room.height / Math.max(top - bottom, 1e-6));
+    const scale = Math.max(least, Math.min(most, share * fits));
+    return { x: (left + right) / 2 - room.left / 2 / scale, y: (bottom + top) / 2, scale };
   }
 
   function spread(points, axis) {
@@ -127,5 +134,5 @@
     return { scale, x: from.x + (to.x - from.x) * share, y: from.y + (to.y - from.y) * share };
   }
 
-  hotrow.view = { Places, wholeOf, pixel, place, moved, zoomed, between };
+  hotrow.view = { Places, wholeOf, fitting, pixel, place, moved, zoomed, between };
 })(globalThis.hotrow);
