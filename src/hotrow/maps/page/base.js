@@ -84,13 +84,15 @@ globalThis.hotrow = globalThis.hotrow ?? {};
     }
   }
 
-  /** `call`, but only once the calls for it have stopped for so many milliseconds. */
+  /** `call`, but only once the calls for it have stopped for so many milliseconds; `.cancel()` takes the last one back. */
   function later(call, milliseconds) {
     let timer = 0;
-    return (...given) => {
+    const soon = (...given) => {
       clearTimeout(timer);
       timer = setTimeout(() => call(...given), milliseconds);
     };
+    soon.cancel = () => clearTimeout(timer);
+    return soon;
   }
 
   const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -41,6 +41,7 @@
     }
 
     function pick(id) {
+      soon.cancel();
       asking?.abort();
       close();
       box.value = readable(id, 100);
@@ -79,6 +80,7 @@
     }
 
     async function entered() {
+      soon.cancel(); // it would take the answer away that is waited for here
       if (active >= 0) {
         pick(ids[active]);
         return;
