@@ -29,6 +29,7 @@ ORDER = (
     *("step", "phases", "sweeps", "small", "lookup", "raw", "strings", "insert"),
     *("growth", "scaling", "memory", "bigger", "durability", "startup", "serve"),
     *("fit", "features", "click", "jax_step", "retrieval", "quality", "two_towers", "ratings", "frappe", "search"),
+    "page",
 )
 
 INTRODUCTION = """\

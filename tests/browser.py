@@ -1,20 +1,17 @@
-"""A real Chromium for the tests of the page, a server for it to ask, and a folder with ids that mean no good."""
+"""What the tests of the page share: a real Chromium, a server, and a folder with ids that mean no good."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import threading
-import time
 from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 import hotrow
+from benchmarks import browser
+from benchmarks.browser import serving
 
-ARGUMENTS = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-"""No sandbox: tests may run as root. WebGL is drawn by the processor."""
+__all__ = ["HOSTILE", "LONG", "browsing", "lamps", "serving", "told"]
 
 LONG = "a very long id " * 700
 HOSTILE = [
@@ -39,42 +36,14 @@ HOSTILE = [
 ]
 
 
-def chromium() -> str:
-    """Where it is; the test is skipped where it isn't."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = os.environ.get("HOTROW_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        pytest.skip("there is no Chromium here; HOTROW_CHROMIUM names one")
-    return found
-
-
 @contextmanager
 def browsing():
-    """A browser."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested by Playwright")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def serving(app):
-    """The address of a server of this app, on a port of its own."""
-    import uvicorn
-
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", access_log=False))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until = time.monotonic() + 30
-    while not server.started:
-        assert time.monotonic() < until
-        assert thread.is_alive()
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield f"http://127.0.0.1:{port}/"
-    server.should_exit = True
-    thread.join(30)
+    """A browser; the test is skipped where there is none."""
+    pytest.importorskip("playwright.sync_api", reason="the page is tested by Playwright")
+    if browser.chromium() is None:
+        pytest.skip("there is no Chromium here; HOTROW_CHROMIUM names one")
+    with browser.browsing() as found:
+        yield found
 
 
 def lamps(path, n=400):

@@ -456,3 +456,35 @@ def test_what_is_saved_meanwhile_is_shown_and_who_was_there_stays(browser, tmp_p
         assert np.array_equal(points[: len(before)].astype(np.float32), before)
         assert visit.heading() == "a-lamp-000"
         visit.end()
+
+
+def test_a_user_is_told_what_it_would_like_and_a_selection_what_goes_with_it(browser, tmp_path):
+    from hotrow.models import Retrieval
+
+    users = [f"user {i:02}" for i in range(40) for _ in range(6)]
+    items = [f"item {(7 * i + 5 * j) % 12 + 12 * (i % 2):02}" for i in range(40) for j in range(6)]
+    model = Retrieval(4, epochs=2, batch_size=64).fit((users, items))
+    model.save(tmp_path / "model")
+    with serving(create_app(tmp_path / "model", token="a secret")) as address:
+        context = browser.new_context(reduced_motion="reduce")
+        page = context.new_page()
+        page.goto(f"{address}#side=user&id=user+01")
+        page.locator("dialog input").fill("a guess")
+        page.keyboard.press("Enter")
+        page.get_by_text("That isn't the token").wait_for()
+        page.locator("dialog input").fill("a secret")
+        page.keyboard.press("Enter")
+        page.wait_for_function(READY)
+        page.locator("#pane-id section ol.scored li").nth(9).wait_for()
+        opened = open_folder(tmp_path / "model")
+        (liked,), _ = opened.model.recommend(["user 01"], k=10)
+        assert page.locator("#pane-id section ol.scored .id").all_inner_texts() == list(liked)
+        page.locator("#pane-id section button.choose").first.click()  # goes over to the items
+page.wait_for_function("id => document.querySelector('#pane-id h2').innerText === id", arg=liked[0])
+        page.get_by_role("button", name="Add to selection").click()
+        page.get_by_role("tab", name="Selection").click()
+        page.get_by_role("button", name="What goes with these?").click()
+        page.locator("#pane-set ol.scored li").nth(9).wait_for()
+        (after,), _ = opened.model.recommend_for([[liked[0]]], k=10)
+        assert page.locator("#pane-set ol.scored .id").all_inner_texts() == list(after)
+        context.close()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from hotrow.models.sides import Vectors
 
 pa: Any = pyarrow
+compute: Any = pyarrow.compute
 
 _SLICE = 1 << 17
 """Ids that are looked through at once: enough to be quick, few enough to stop early."""
@@ -31,21 +32,21 @@ class Completion:
         self._vectors = vectors
         ids = vectors.ids()
         text = pa.array(ids).cast(pa.large_string()) if isinstance(ids, np.ndarray) else ids
-        self._small = pa.compute.utf8_lower(text)
+        self._small = compute.utf8_lower(text)
 
     def rows(self, typed: str, k: int) -> np.ndarray:
         """Rows of at most k ids: the one that is what was typed, then those that begin with it, then those that
         contain it, each in the order of rows; whether letters are small or capital makes no difference. int64 (≤ k,).
         """
-        small = pa.compute.utf8_lower(pa.scalar(typed)).as_py()
+        small = compute.utf8_lower(pa.scalar(typed)).as_py()
         exact = np.asarray([row for row in self._exact(typed) if row >= 0], np.int64)
         begin: list[np.ndarray] = []
         contain: list[np.ndarray] = []
         found = 0
         for start in range(0, len(self._small), _SLICE):
             some = self._small.slice(start, _SLICE)
-            hits = pa.compute.indices_nonzero(pa.compute.match_substring(some, small))
-            first = pa.compute.starts_with(some.take(hits), small).to_numpy(zero_copy_only=False)
+            hits = compute.indices_nonzero(compute.match_substring(some, small))
+            first = compute.starts_with(some.take(hits), small).to_numpy(zero_copy_only=False)
             rows = hits.to_numpy().astype(np.int64) + start
             begin.append(rows[first])
             contain.append(rows[~first][:k])

@@ -273,7 +273,7 @@ def _bytes(array: np.ndarray, map: Map, request: Request) -> Response:
 
 def _file(request: Request, name: str | None = None) -> Response:
     """A file of the page, packed once for those who take it so; asked for again, it is told to be the same."""
-    name = request.path_params["file"] if name is None else name
+    name = name or str(request.path_params["file"])
     found = _packed(name)
     if found is None:
         raise RefusedError(404, f"the page has no file {name!r:.100}")

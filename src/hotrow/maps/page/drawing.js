@@ -12,7 +12,7 @@
       this._node = node;
       this._settled = settled;
       this._wanted = 0; // 0 nothing, 1 from another place, 2 all anew
-      this.drawn = null; // the view that is drawn
+      this.drawn = null; // the view that is drawn, once one is
     }
 
     /** The size of the map, in pixels. */
@@ -24,6 +24,13 @@
         width: `${(1 + 2 * OVER) * width}px`,
         height: `${(1 + 2 * OVER) * height}px`,
       });
+    }
+
+    /** Has the view moved to where nothing is drawn? */
+    bare(view) {
+      const [x, y] = hotrow.view.pixel(view, this.drawn.x, this.drawn.y).map(Math.abs);
+      const edge = (1 + 2 * OVER) * (view.scale / this.drawn.scale);
+      return 2 * x > (edge - 1) * this.width || 2 * y > (edge - 1) * this.height;
     }
 
     /** What to draw: places [{x, y}] of the groups, their colours, which are shown; then `draw(true)`. */

@@ -5,7 +5,7 @@
   const CLICK = 5; // pixels that a hand shakes within a click
   const STEP = 60; // pixels of an arrow key
 
-  /** Listen on `surface`; `tool()` is "move", "lasso" or "box". */
+  /** Listen on `surface`; `tool()` is "move", "lasso" or "box". Returns a function: is it held by a hand right now? */
   function listen(surface, tool, tell) {
     const down = new Map(); // pointer → where it is
     let start = null;
@@ -99,6 +99,7 @@
       tell.zoom(Math.exp(-Math.max(-300, Math.min(300, event.deltaY * lines)) / 400), ...at(event));
     }, { passive: false });
     surface.addEventListener("keydown", (event) => key(event, tell));
+    return () => down.size > 0;
   }
 
   const corners = ([left, top], [right, bottom]) => [[left, top], [right, top], [right, bottom], [left, bottom]];

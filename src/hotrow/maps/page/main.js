@@ -147,7 +147,7 @@
       const { side } = this;
       const add = async (one) => {
         const [row] = await this.source.rows(side, [one]);
-        if (row >= 0) this.selection.add(row);
+        if (row >= 0 && side === this.side) this.selection.add(row);
         byId("tab-set").textContent = `Selection (${hotrow.whole(this.selection.points.length)})`;
       };
       const act = { choose: (one) => this.choose(one), add, close: () => this.choose(null), explain: () => this.source.explain(side, id) };

@@ -23,7 +23,7 @@
       this._soon = hotrow.later(() => this._render(), REST);
       this._names = hotrow.later(() => this._name(), 2 * REST);
       this._ask = hotrow.later((point) => this._hover(point), 40);
-      hotrow.listen(this._surface, () => this.tool, this._heard());
+      this._held = hotrow.listen(this._surface, () => this.tool, this._heard());
       this._surface.addEventListener("focus", () => this._cross(this._surface.matches(":focus-visible")));
       this._surface.addEventListener("blur", () => this._cross(false));
       new ResizeObserver(hotrow.later(() => this._resized(), 60)).observe(this._box);
@@ -183,7 +183,8 @@
       cancelAnimationFrame(this._flight);
       this.view = view;
       this._placed();
-      this._soon();
+      const drawing = this._drawing; // while a hand holds the map, only what comes bare is worth drawing anew
+      if (!this._held() || !drawing.drawn || drawing.bare(view)) this._soon();
     }
 
     /** Go to where these points can be seen, unless they can be seen well from here. */
@@ -235,7 +236,7 @@
         this._plot.style.transform = `translate(${x}px, ${y}px) scale(${factor})`;
       }
       this._tip.hidden = true;
-      this._paint();
+      if (!this.marks.follow(this.view)) this._paint();
     }
 
     _paint() {
@@ -312,6 +313,7 @@
 
     _settled() {
       this._placed();
+      this._paint();
       this._names();
     }
   }

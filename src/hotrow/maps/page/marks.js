@@ -4,6 +4,7 @@
 (function (hotrow) {
   const { pixel } = hotrow.view;
   const MOST_SELECTED = 20_000;
+  const FAR = 0.1; // of the width: so much may come bare at an edge, for as long as the view moves
   const FONT = "system-ui, sans-serif";
 
   class Marks {
@@ -28,9 +29,20 @@
       this._pen.setTransform(ratio, 0, 0, ratio, (width * ratio) / 2, (height * ratio) / 2);
     }
 
+    /** Follow a view that has moved a little and not zoomed, without drawing; no, if that can't be. */
+    follow(view) {
+      if (!this._view || this._view.scale !== view.scale) return false;
+      const [x, y] = pixel(view, this._view.x, this._view.y);
+      if (Math.abs(x) > FAR * this.width || Math.abs(y) > FAR * this.height) return false;
+      this._canvas.style.transform = `translate(${x}px, ${y}px)`;
+      return true;
+    }
+
     /** Draw all of it; `colours` are those of the page's style, `points` the places. */
     draw(view, points, colours) {
       const pen = this._pen;
+      this._view = view;
+      this._canvas.style.transform = "";
       pen.clearRect(-this.width / 2, -this.height / 2, this.width, this.height);
       const at = (point) => pixel(view, points[2 * point], points[2 * point + 1]);
       this._taken = [];
