@@ -31,6 +31,8 @@ HOSTILE = [
     "__proto__",
     "constructor",
     " ",
+    "",
+    "\0nul",
     "'; DROP TABLE ids; --",
     LONG,
 ]

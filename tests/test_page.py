@@ -480,7 +480,7 @@ def test_a_user_is_told_what_it_would_like_and_a_selection_what_goes_with_it(bro
         (liked,), _ = opened.model.recommend(["user 01"], k=10)
         assert page.locator("#pane-id section ol.scored .id").all_inner_texts() == list(liked)
         page.locator("#pane-id section button.choose").first.click()  # goes over to the items
-page.wait_for_function("id => document.querySelector('#pane-id h2').innerText === id", arg=liked[0])
+        page.wait_for_function("id => document.querySelector('#pane-id h2').innerText === id", arg=liked[0])
         page.get_by_role("button", name="Add to selection").click()
         page.get_by_role("tab", name="Selection").click()
         page.get_by_role("button", name="What goes with these?").click()

@@ -70,7 +70,7 @@ def test_points_and_columns_are_bytes_in_the_order_of_ids(client, folder):
     opened = open_folder(folder)
     map = client.get("/v1/map?side=id").json()
     assert (map["n"], map["method"], [column["kind"] for column in map["columns"]]) == (
-        58,
+        40 + len(HOSTILE),
         "pca",
         ["category", "number"],
     )
@@ -118,7 +118,7 @@ def test_a_question_about_a_map_that_is_gone_is_409(client):
         ("/v1/map/column?name=nothing", 404),
         ("/v1/map/ids?rows=", 400),
         ("/v1/map/ids?rows=1,-2", 400),
-        ("/v1/map/ids?rows=58", 400),
+        ("/v1/map/ids?rows=60", 400),
         ("/v1/map/ids?rows=99999999999999999999", 400),
         ("/v1/map/ids?rows=" + ",".join(["1"] * 1001), 413),
         ("/v1/complete?q=a&k=0", 400),
