@@ -465,6 +465,14 @@ def test_a_user_is_told_what_it_would_like_and_a_selection_what_goes_with_it(bro
     items = [f"item {(7 * i + 5 * j) % 12 + 12 * (i % 2):02}" for i in range(40) for j in range(6)]
     model = Retrieval(4, epochs=2, batch_size=64).fit((users, items))
     model.save(tmp_path / "model")
+    course = [{"done": i, "epoch": 1 + i // 5, "loss": 2 / (i + 1) if i else None} for i in range(10)]
+    report = {
+        "model": {"recall@10": 0.5},
+        "popularity": {"recall@10": 0.25},
+        "course": course,
+        "data": "<b>baskets</b>",
+    }
+    (tmp_path / "model" / "report.json").write_text(json.dumps(report), "utf-8")
     with serving(create_app(tmp_path / "model", token="a secret")) as address:
         context = browser.new_context(reduced_motion="reduce")
         page = context.new_page()
@@ -487,4 +495,8 @@ def test_a_user_is_told_what_it_would_like_and_a_selection_what_goes_with_it(bro
         page.locator("#pane-set ol.scored li").nth(9).wait_for()
         (after,), _ = opened.model.recommend_for([[liked[0]]], k=10)
         assert page.locator("#pane-set ol.scored .id").all_inner_texts() == list(after)
+        page.get_by_role("tab", name="Model").click()
+        assert page.locator("#pane-model .metrics td.number").all_inner_texts() == ["0.500", "0.250"]
+        assert page.locator("#pane-model svg.curve").get_attribute("aria-label") == "loss: from 1.000 to 0.200"
+        assert "<b>baskets</b>" in page.locator("#pane-model").inner_text()
         context.close()

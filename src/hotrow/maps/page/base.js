@@ -84,12 +84,13 @@ globalThis.hotrow = globalThis.hotrow ?? {};
     }
   }
 
-  /** `call`, but only once the calls for it have stopped for so many milliseconds; `.cancel()` takes the last one back. */
+  /** `call`, but only once the calls for it have stopped for so many milliseconds, or what a function says; `.cancel()` takes
+   *  the last one back. */
   function later(call, milliseconds) {
     let timer = 0;
     const soon = (...given) => {
       clearTimeout(timer);
-      timer = setTimeout(() => call(...given), milliseconds);
+      timer = setTimeout(() => call(...given), typeof milliseconds === "function" ? milliseconds() : milliseconds);
     };
     soon.cancel = () => clearTimeout(timer);
     return soon;

@@ -11,6 +11,7 @@
     constructor(node, settled) {
       this._node = node;
       this._settled = settled;
+      this.took = 0; // milliseconds, until it could be seen
       this._wanted = 0; // 0 nothing, 1 from another place, 2 all anew
       this.drawn = null; // the view that is drawn, once one is
     }
@@ -51,9 +52,12 @@
         const anew = this._wanted === 2;
         this._wanted = 0;
         const { view, whole } = now();
+        const begin = performance.now();
         await this._drawn(anew, view, whole);
         this.drawn = view;
         this._settled();
+        await new Promise((seen) => requestAnimationFrame(() => requestAnimationFrame(seen)));
+        this.took = performance.now() - begin;
       }
     }
 

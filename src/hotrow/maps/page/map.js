@@ -20,7 +20,7 @@
       this.points = new Float32Array(0);
       this._known = new Map(); // point → id
       this._drawing = new hotrow.Drawing(this._plot, () => this._settled());
-      this._soon = hotrow.later(() => this._render(), REST);
+      this._soon = hotrow.later(() => this._render(), () => Math.min(600, Math.max(REST, 1.5 * this._drawing.took)));
       this._names = hotrow.later(() => this._name(), 2 * REST);
       this._ask = hotrow.later((point) => this._hover(point), 40);
       this._held = hotrow.listen(this._surface, () => this.tool, this._heard());
@@ -243,7 +243,8 @@
       if (this._painting) return;
       this._painting = requestAnimationFrame(() => {
         this._painting = 0;
-        if (this.view) this.marks.draw(this.view, this.points, this._colours());
+        const zooming = this._drawing.drawn?.scale !== this.view?.scale;
+        if (this.view) this.marks.draw(this.view, this.points, this._colours(), zooming);
       });
     }
 

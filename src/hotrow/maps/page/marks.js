@@ -38,8 +38,8 @@
       return true;
     }
 
-    /** Draw all of it; `colours` are those of the page's style, `points` the places. */
-    draw(view, points, colours) {
+    /** Draw all of it, but for the names of single points while somebody zooms; `colours` are those of the page's style. */
+    draw(view, points, colours, zooming) {
       const pen = this._pen;
       this._view = view;
       this._canvas.style.transform = "";
@@ -53,7 +53,7 @@
       for (const { point, id } of this.near.slice(0, 10)) this._label(at(point), id, colours, false);
       if (!this.chosen) {
         this._titles(view, colours);
-        for (const { point, id } of this.names) this._label(at(point), id, colours, false, true);
+        for (const { point, id } of zooming ? [] : this.names) this._label(at(point), id, colours, false, true);
       }
       if (this.path) this._lasso(colours);
       if (this.cross) this._crosshair(colours);
@@ -122,9 +122,9 @@
       const text = hotrow.readable(id, 28);
       pen.font = `${strong ? "600 14px" : quiet ? "11px" : "12px"} ${FONT}`;
       const width = pen.measureText(text).width;
-      const right = x + 10 + width < this.width / 2;
-      const left = right ? x + 10 : x - 10 - width;
-      if (this._room(left - 2, y - 8, width + 4, 16)) this._words(text, left, y, quiet ? colours.faint : colours.ink, colours.paper);
+      const sides = x + 10 + width < this.width / 2 ? [x + 10, x - 10 - width] : [x - 10 - width];
+      const left = sides.find((side) => this._room(side - 2, y - 8, width + 4, 16));
+      if (left !== undefined) this._words(text, left, y, quiet ? colours.faint : colours.ink, colours.paper);
     }
 
     _titles(view, colours) {
