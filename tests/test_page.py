@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -435,8 +436,14 @@ def test_a_server_that_is_gone_is_said_and_asked_again(visit):
     visit.trouble[:] = [said for said in visit.trouble if "ERR_FAILED" not in said]
 
 
-def test_what_is_saved_meanwhile_is_shown_and_who_was_there_stays(browser, tmp_path):
+def test_what_is_saved_meanwhile_is_shown_as_is_a_better_map_and_who_was_there_stays(browser, tmp_path, monkeypatch):
     import hotrow
+
+    def better(self, progress=None):
+        return replace(self, points=-self.points, method="umap")
+
+    monkeypatch.setattr(Map, "better", better)
+    monkeypatch.setattr("hotrow.serve.better.check_umap", lambda: None)
 
     lamps(tmp_path / "lamps", 80)
     app = create_app(tmp_path / "lamps", metadata=told, every=0.05)
@@ -455,6 +462,11 @@ def test_what_is_saved_meanwhile_is_shown_and_who_was_there_stays(browser, tmp_p
         assert len(points) == len(before) + 1
         assert np.array_equal(points[: len(before)].astype(np.float32), before)
         assert visit.heading() == "a-lamp-000"
+        visit.page.click("#better")
+        visit.page.get_by_text(f"{len(points)} ids, placed by UMAP").wait_for()
+        assert visit.page.evaluate("() => hotrow.page.atlas.points[0]") == -points[0, 0]
+        assert visit.heading() == "a-lamp-000"
+        assert not visit.page.locator("#better").is_visible()
         visit.end()
 
 

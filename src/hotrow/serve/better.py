@@ -32,10 +32,12 @@ class Better:
 
     def state(self, map: Map) -> State | None:
         """How it is with a better map than this; None if nobody has asked for one."""
-        side = map.vectors.name
-        if map.method == "umap" and self._states.get(side, {}).get("state") != "running":
+        made = self._states.get(map.vectors.name)
+        if map.method == "umap" and (made is None or made["state"] != "running"):
             return _told("ready", 1, "it is shown")
-        return self._states.get(side) or _missing(map)
+        if made is not None and made["state"] == "ready":
+            made = None  # so much has changed since that PCA has made the whole map anew
+        return made or _missing(map)
 
     def start(self, served: Served, side: str) -> State:
         """Begin to make one, unless that goes on already; how it is with it.

@@ -29,7 +29,6 @@
         value: (point) => this._value(point),
         column: () => this.column?.name,
         colouring: () => this.colouring,
-        goes: null,
       });
       this.find = hotrow.find((q, k, signal) => this.source.complete(this.side, q, k, signal), (id) => this.choose(id));
       this._wire();
@@ -40,7 +39,7 @@
         this.info = await this.source.info();
         const asked = askedFor();
         await this._enter(asked.side, asked.colour, asked.id);
-        hotrow.training(byId("pane-model"), this.info, this.source.said ?? []);
+        hotrow.training(byId("pane-model"), this.info, this.source);
       } catch (error) {
         this._state(error.message);
         if (!error.status) setTimeout(() => this.start(), 2000);
@@ -61,7 +60,7 @@
       this.colouring = colouring;
       this._choices();
       this.selection.set([]);
-      this.selection._act.goes = this._recommends("set") ? (ids) => this.source.recommendFor(this.side, ids, NEAR) : null;
+      this.selection.offer(this._recommends("set") ? (ids) => this.source.recommendFor(this.side, ids, NEAR) : null);
       hotrow.legend(this.column?.name ?? "", colouring, (shown) => this.atlas.only(shown));
       await this.atlas.show(points, colouring, keep);
       this._state(hasWebGL() ? this._title() : "This browser has no WebGL, which the map is drawn with. The search works.");
@@ -206,7 +205,7 @@
       try {
         this.info = await this.source.info();
         await this._enter(this.side, this.column?.name ?? "", this.id, true);
-        hotrow.training(byId("pane-model"), this.info, []);
+        hotrow.training(byId("pane-model"), this.info, this.source);
       } catch (error) {
         this._state(error.message);
       }
@@ -234,7 +233,8 @@
       button.replaceChildren(...[before, words].filter(Boolean));
       button.title = readable(better?.message ?? "A slower projection, which shows clusters; it is made in the background", 300);
       clearTimeout(this._watch);
-      if (state === "running") this._watch = setTimeout(() => this._watched(), 1000);
+      const made = state === "ready" && method !== "umap"; // quicker than the answer to whoever asked for it
+      if (state === "running" || made) this._watch = setTimeout(() => this._watched(), made ? 0 : 1000);
     }
 
     async _watched() {

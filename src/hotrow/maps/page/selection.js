@@ -6,7 +6,8 @@
   const ASKED = 50; // ids that a recommendation goes by, at most
 
   class Selection {
-    /** act: ids(points) → ids, choose(id), inView() → points, changed(points), goes(ids) → scored ids or null, values(point) → text. */
+    /** act: ids(points) → ids, choose(id), inView() → points, changed(points), goes(ids) → scored ids or null, value(point) → text,
+     *  column() → name, colouring(). */
     constructor(pane, act) {
       this._pane = pane;
       this._act = act;
@@ -19,6 +20,11 @@
       this.points = points;
       this._act.changed(points);
       return this.show();
+    }
+
+    /** What goes with ids, from now on: a function that recommends, or null where nothing does. */
+    offer(goes) {
+      this._act.goes = goes;
     }
 
     add(point) {

@@ -3,16 +3,17 @@
 (function (hotrow) {
   const { el, svg, whole } = hotrow;
 
-  /** The pane of the model. */
-  function training(pane, info, said) {
+  /** The pane of the model; `source.said` are sentences on what a file has left out. */
+  function training(pane, info, source) {
     const report = info.report ?? {};
     const parts = [el("h2", {}, hotrow.named(info.name, 80)), el("dl", { class: "facts" }, ...facts(info, report))];
-    for (const sentence of said) parts.push(el("p", { class: "note" }, sentence));
+    for (const sentence of source.said ?? []) parts.push(el("p", { class: "note" }, sentence));
     const shown = metrics(report);
     if (shown) parts.push(el("h3", {}, "How good it is"), el("p", { class: "note" }, noteOf(report)), shown);
     const curves = courses(report.course ?? []);
     if (curves.length) parts.push(el("h3", {}, "How it was trained"), ...curves);
     if (!shown && !curves.length) parts.push(el("p", { class: "note" }, "No report was kept with this model."));
+    if (!source.saved) parts.push(el("p", { class: "note foot" }, "For programs: ", el("a", { href: "docs" }, "what this server answers")));
     pane.replaceChildren(...parts);
   }
 
