@@ -63,7 +63,6 @@ def test_several_ids_are_one_question(capfd, model):
 
 
 def test_where_takes_what_a_file_tells_of_the_ids(capfd, model, tmp_path):
-    pytest.importorskip("hotrow.apps.told")
     file = tmp_path / "colours.csv"
     ids = open_folder(model).side().ids().to_pylist()
     lines = [f"{id},{id.split()[0]},{int(id.split()[1]) + 0.5}" for id in ids]

@@ -168,6 +168,21 @@ def test_a_graph_that_is_no_index_is_not_believed(saved, built):
     assert len(built) == 2
 
 
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_a_link_in_the_place_of_a_folder_is_not_followed(saved, built, caplog, level):
+    path = saved[1]
+    place = [home(path), home(path).parent, path / "derived"][level]
+    elsewhere = path.parent / "elsewhere"
+    elsewhere.mkdir()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(elsewhere)
+    for _ in range(2):
+        assert opened(path).similar(["id 5"], 3)[0]
+    assert not list(elsewhere.iterdir())
+    assert len(built) == 2
+    assert "is a symbolic link" in caplog.text
+
+
 def test_where_nothing_can_be_kept_it_is_in_memory_and_said_once(saved, built, caplog):
     (saved[1] / "derived").write_text("in the way")
     with caplog.at_level(logging.WARNING, "hotrow"):
@@ -203,9 +218,17 @@ def test_what_is_forgotten_while_an_index_is_made_is_not_kept(saved, monkeypatch
         table.forget(["id 7"])
         table.save_delta()
 
+    def grown_meanwhile(*args):
+        write(*args)
+        table.lookup(["one more"], grow=True)
+        table.save_delta()
+
     monkeypatch.setattr(kept, "_write", forgotten_meanwhile)
     opened(path)
     assert [file.name for file in home(path).iterdir()] == ["lock"]
+    monkeypatch.setattr(kept, "_write", grown_meanwhile)
+    opened(path)
+    assert (home(path) / "index.json").exists()
 
 
 def test_forgetting_leaves_no_byte_of_an_id_in_the_folder_with_an_index(tmp_path, capfd):
@@ -238,15 +261,3 @@ def test_an_empty_and_a_one_row_table_have_indexes_too(tmp_path):
             assert search.near(np.ones((1, 3), np.float32), 2)[0].tolist() == [[0, -1] if n else [-1, -1]]
             assert search.recall == 1
     assert Search(Vectors.of(np.zeros(0, np.int64), np.zeros((0, 3))), method="usearch").similar([], 3) == ([], [])
-
-
-@pytest.mark.parametrize("link", ["derived", "derived/search"])
-def test_by_a_link_nothing_is_read_written_or_removed_elsewhere(saved, caplog, tmp_path, link):
-    elsewhere = tmp_path / "elsewhere"
-    (elsewhere / "search").mkdir(parents=True)
-    (saved[1] / link).parent.mkdir(exist_ok=True)
-    (saved[1] / link).symlink_to(elsewhere)
-    with caplog.at_level(logging.WARNING, "hotrow"):
-        assert opened(saved[1]).method == "usearch"
-    assert "is a symbolic link" in caplog.text
-    assert len(list(elsewhere.rglob("*"))) == 1

@@ -69,7 +69,7 @@ def keep(folder: Folder, home: Path, side: str, graph: Graph) -> None:
         make_folders(home)
         with lock(home):
             _write(home, side, graph)
-            if folder.refreshed() is not folder:  # perhaps an id was forgotten meanwhile, which this would keep
+            if _left(folder, side):
                 (home / NAME).unlink(missing_ok=True)
                 _clear(home, None)
     except LockedError:
@@ -78,6 +78,15 @@ def keep(folder: Folder, home: Path, side: str, graph: Graph) -> None:
         if str(home) not in _said:
             _said.add(str(home))
             log.warning("the index is in memory alone, and will be made anew each time: %s", error)
+
+
+def _left(folder: Folder, side: str) -> bool:
+    """Whether an id has left meanwhile: perhaps it was forgotten, and what was just written would keep its vector."""
+    newer = folder.refreshed()
+    if newer is folder:
+        return False
+    ids = folder.side(side).ids()
+    return side not in newer.sides or bool(len(ids) and (newer.side(side).rows(ids) < 0).any())
 
 
 def _write(home: Path, side: str, graph: Graph) -> None:
@@ -115,10 +124,10 @@ def _names(home: Path) -> list[str]:
 
 def read(home: Path, space: Space) -> Graph | None:
     """The graph that is kept there, of vectors that may have changed since; None if there is none, or a broken one."""
-    if not (home / NAME).is_file():
-        return None
     try:
         check_no_link(home)
+        if not (home / NAME).is_file():
+            return None
         fields = read_sealed(home / NAME)
         part = _checked(fields, space)
         index = make_index(space)
