@@ -14,7 +14,7 @@ log = logging.getLogger("benchmarks")
 
 _PACKAGES = (
     *("hotrow", "numpy", "numba", "llvmlite", "pyarrow"),
-    *("torch", "fbgemm-gpu-cpu", "keras", "tensorflow", "jax", "implicit"),
+    *("torch", "fbgemm-gpu-cpu", "keras", "tensorflow", "jax", "implicit", "usearch"),
 )
 _THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 

@@ -355,7 +355,7 @@ def test_an_index_that_finds_less_than_it_did_is_built_anew(monkeypatch):
 
 
 def test_the_recall_that_is_told_is_that_of_the_walk(monkeypatch):
-    monkeypatch.setattr(graph, "EXPANSIONS", (32,))
+    monkeypatch.setattr(graph, "EXPANSIONS", (16,))
     monkeypatch.setattr(graph, "CONNECTIVITY", 4)
     random = np.random.default_rng(0)
     vectors = random.normal(size=(4_000, 48)).astype(np.float32)  # uniform: as hard as can be

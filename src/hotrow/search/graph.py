@@ -34,8 +34,8 @@ from hotrow.search.space import SPARE, Space, squares
 log = logging.getLogger("hotrow")
 
 Progress = Callable[[int, int, dict[str, Any]], None]
-CONNECTIVITY, EXPANSION_ADD = 16, 128
-EXPANSIONS = (32, 64, 128, 256, 512, 1024)
+CONNECTIVITY, EXPANSION_ADD = 16, 64
+EXPANSIONS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024)
 """How many places a walk keeps in view: as few as find what they are to."""
 ENOUGH = 0.99
 """The recall at which no more are tried."""
