@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
 
 from hotrow.models.folders import open_folder
-from hotrow.serve import openapi
+from hotrow.serve import openapi, page
 from hotrow.serve.answers import refusal
 from hotrow.serve.asking import Asking
 from hotrow.serve.desk import Desk, Receive, Scope, Send
@@ -103,7 +100,7 @@ def create_app(
             following.stop()
             app.desk.hands.close()
 
-    routes = _page_routes(following.current)
+    routes = page.routes(following.current)
     app = App(routes=routes, lifespan=lifespan, exception_handlers={HTTPException: _as_json, Exception: _as_json})
     telling = Telling(
         following, measures, lambda: (openapi.described(all, token=bool(token)), openapi.page(all, limits))
@@ -113,13 +110,6 @@ def create_app(
     app.following, app.limits, app.has_token = following, limits, token is not None
     app.desk = Desk(all, super(App, app).__call__, limits, measures, token=token, hosts=named)
     return app
-
-
-def _page_routes(current: Callable[[], Served]) -> list[BaseRoute]:
-    """The page's, where it is there."""
-    if find_spec("hotrow.serve.page") is None:
-        return []
-    return import_module("hotrow.serve.page").routes(current)
 
 
 def _as_json(_: Request, error: Exception) -> Response:
