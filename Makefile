@@ -46,6 +46,8 @@ help: ## list what can be made
 demo: $(VENV)/.core ## train on the Debian package pairs that come with hotrow; show metrics and neighbours
 	$(BIN)/hotrow train --out demo-model
 	$(BIN)/hotrow similar demo-model python3-numpy
+	@echo
+	@echo "To see all of them on a map: $(BIN)/hotrow serve demo-model, and a browser at http://127.0.0.1:8000/"
 
 test: lint compiled interpreted keras coverage bounds ## lint, then the tests: compiled, interpreted, in Keras, with bounds checked
 

@@ -180,7 +180,7 @@ class Desk:
         kind = headers.get(b"content-type", JSON).partition(b";")[0].strip().lower()
         if kind not in endpoint.takes:
             takes = " or ".join(each.decode() for each in endpoint.takes)
-            raise RefusedError(415, f"the body must be {takes}; got {kind[:100]!r}", headers=_CLOSE)
+            raise RefusedError(415, f"the body must be {takes}; got {kind[:100].decode('latin-1')!r}", headers=_CLOSE)
         body = await self._body(headers, receive)
         if kind == ARROW:
             asked = endpoint.beside.of_query(scope["query_string"])

@@ -262,12 +262,15 @@ def array_of(vectors: Vectors, ids: list[Any]) -> Any:
 
 def ids_for(vectors: Vectors, ids: Sequence[Any]) -> list[Any]:
     """As ids of this side: text is a number where ids are. IdError for what can't be one; refused, a number as text."""
+    kinds = set(map(type, ids))
     if vectors.kind == "string":
-        if not set(map(type, ids)) <= {str}:
+        if not kinds <= {str}:
             strange = next(id for id in ids if type(id) is not str)
             raise RefusedError(400, f"ids of side {vectors.name!r} are strings; got {_shown(strange)}")
         return list(ids)
-    if set(map(type, ids)) == {str} and (all := "".join(ids)).isascii() and all.replace("-", "").isdecimal():
+    if kinds == {int}:
+        return list(ids)
+    if kinds == {str} and (all := "".join(ids)).isascii() and all.replace("-", "").isdecimal():
         with suppress(ValueError):
             return list(map(int, ids))  # as `parse`, of all at once
     return [vectors.parse(id) if type(id) is str else id for id in ids]

@@ -154,6 +154,14 @@ class Served:
                 log.error("no search over side %r: %s", name, error)  # noqa: TRY400 — the message is what helps
                 future.set_exception(error)
         self._earlier = {name: s for name, s in self._earlier.items() if self._failed(name)}
+        self._check()
+
+    def _check(self) -> None:
+        """Compare what is left with its checksums: lookups then needn't, and the searches have read most of it."""
+        if self.folder.kind == "table":
+            table: Any = self.folder.side()
+            with suppress(HotrowError, OSError):  # a lookup that meets it says so
+                table.table.check()
 
     def _failed(self, name: str) -> bool:
         return name in self._searches and self._searches[name].exception() is not None
@@ -187,9 +195,7 @@ class Served:
         name = self.folder.side(side).name
         with self._drawing:
             if name not in self._maps:
-                before = self._maps_before.get(name)
-                vectors = self.folder.sides[name]
-                self._maps[name] = Map.open(self.folder, name) if before is None else before.updated(vectors)
+                self._maps[name] = Map.open(self.folder, name, before=self._maps_before.get(name))
             return self._maps[name]
 
     def show(self, side: str, better: Map) -> None:
