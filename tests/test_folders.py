@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import hotrow
 from hotrow.errors import ArgumentError, CorruptError, DataError, IdError, UnknownIdError
-from hotrow.models import NextItem, Ratings, Retrieval, Vectors, open_folder
+from hotrow.models import Folder, NextItem, Ratings, Retrieval, Vectors, open_folder
 from hotrow.models.spelling import alike
 from hotrow.store import derived
 
@@ -96,22 +96,23 @@ def test_a_folder_of_nothing_is_an_error_that_says_what_makes_one(tmp_path):
             open_folder(path)
 
 
-def test_a_folder_follows_deltas_and_snapshots_and_whoever_has_the_old_one_can_go_on_asking(tmp_path):
+@pytest.mark.parametrize("newer", [Folder.refreshed, Folder.moved_on])
+def test_a_folder_follows_deltas_and_snapshots_and_whoever_has_the_old_one_can_go_on_asking(tmp_path, newer):
     table = saved_table(tmp_path)
     first = open_folder(tmp_path)
-    assert first.refreshed() is first
+    assert newer(first) is first
     before = first.side().ids().to_pylist(), first.side().vectors().copy()
     table.lookup(["teapot"], grow=True)
     table.update(["cup"], np.ones((1, 4), np.float32))
     table.save_delta()
-    second = first.refreshed()
+    second = newer(first)
     assert second.stamp != first.stamp
     assert second.side().ids().to_pylist() == ["lantern", "cup", "mug", "teapot"]
     np.testing.assert_array_equal(second.side().lookup(["cup"]), table.lookup(["cup"]))
     table.forget(["lantern"])
     table.save(tmp_path)
-    third = second.refreshed()
-    assert third.refreshed() is third
+    third = newer(second)
+    assert newer(third) is third
     assert sorted(third.side().ids().to_pylist()) == ["cup", "mug", "teapot"]
     np.testing.assert_array_equal(
         third.side().vectors()[third.side().rows(["teapot", "cup"])], table.lookup(["teapot", "cup"])
@@ -119,6 +120,8 @@ def test_a_folder_follows_deltas_and_snapshots_and_whoever_has_the_old_one_can_g
     assert (first.side().ids().to_pylist(), len(first.side())) == (before[0], 3)
     np.testing.assert_array_equal(first.side().vectors(), before[1])
     assert first.side().rows(["mug", "teapot"]).tolist() == [2, -1]
+    if newer is Folder.refreshed:  # or its view has moved on
+        np.testing.assert_array_equal(first.side().lookup(["lantern", "cup"]), before[1][:2])
 
 
 def test_a_model_that_is_saved_anew_is_another_folder_and_the_old_one_answers_as_before(tmp_path):

@@ -107,8 +107,15 @@ class Folder:
     def refreshed(self) -> Folder:
         """The folder as it is on disk now: itself, if nothing is newer. This one can be asked as before.
 
-        The view of a saved table moves on: a delta costs what it holds. Models are opened anew, which maps them.
-        Raises as `open_folder`; what is newer and broken leaves this as it was.
+        It is opened anew, which maps a snapshot at once and reads a chain of deltas into memory; `moved_on` reads only
+        what is new. Raises as `open_folder`; what is newer and broken leaves this as it was.
+        """
+        return self if _stamp(self.path, self.kind) == self.stamp else open_folder(self.path)
+
+    def moved_on(self) -> Folder:
+        """As `refreshed`, but the view of a saved table moves on, at the cost of what a delta holds.
+
+        `lookup` of this one is then of the newer save as well; what it has listed stays.
         """
         if _stamp(self.path, self.kind) == self.stamp:
             return self

@@ -11,7 +11,8 @@ from hotrow.table.utf8 import buffers
 
 _OTHER = 4  # bytes that a spelling may be longer or shorter: a letter has as many at most
 _LONGEST = 200  # bytes; what is longer is no typing error
-_COMPARED = 200  # in earnest, after a look at how they begin and end
+_LOOKED_AT = 50_000  # of how they begin and end, those that are nearest in length
+_COMPARED = 200  # in earnest, those that begin and end most like it
 
 
 def alike(ids: Any, wanted: str, n: int = 3) -> list[str]:
@@ -31,6 +32,8 @@ def alike(ids: Any, wanted: str, n: int = 3) -> list[str]:
     near = near[(first == text[0]) | (last == text[-1])]
     if not len(near):
         return []
+    if len(near) > _LOOKED_AT:
+        near = np.sort(near[np.argsort(np.abs(lengths[near] - len(text)), kind="stable")[:_LOOKED_AT]])
     common = _common(data, starts[near], lengths[near], text, 1) + _common(data, starts[near], lengths[near], text, -1)
     best = near[np.argsort(-common, kind="stable")[:_COMPARED]]
     return get_close_matches(wanted, ids.take(np.sort(best)).to_pylist(), n, 0.6)

@@ -1,7 +1,7 @@
 """What is served right now, and how it follows what is saved.
 
 ```
-folder on disk ──refreshed()──▶ Served ──▶ lookups at once
+folder on disk ──moved_on()───▶ Served ──▶ lookups at once
                                    └─────▶ searches, made in the background; those before answer meanwhile
 ```
 """
@@ -266,7 +266,7 @@ class Following:
         """Go on to what is newer, if anything is; whether it was. What is newer and broken is said, and not served."""
         before = self._served
         try:
-            folder = before.folder.refreshed()
+            folder = before.folder.moved_on()
         except (HotrowError, OSError) as error:
             self._say(str(error))
             return False
