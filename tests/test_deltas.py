@@ -309,3 +309,22 @@ def test_the_manifest_of_a_delta_names_its_parent(chained):
     shas = [json.loads((folder(path, k) / "manifest.json").read_text())["sha256"] for k in (1, 2, 3, 4)]
     parents = [fields_of(folder(path, k))["parent"] for k in (1, 2, 3, 4)]
     assert parents == [None, *shas[:3]]
+
+
+def test_a_view_is_said_to_be_at_a_delta_before_anybody_can_look_again(tmp_path, monkeypatch):
+    table = train(hotrow.Table(DIM), 1, seed=0)
+    table.save(tmp_path)
+    view = hotrow.view(tmp_path)
+    for seed in (1, 2, 3):
+        train(table, 1, seed)
+        table.save_delta()
+        if seed == 1:
+            view.refresh()  # which reads the snapshot into memory
+    alone, said = [], view._is_at
+    monkeypatch.setattr(view, "_is_at", lambda *args: alone.append(view.lock._writing) or said(*args))
+    before = view.links
+    assert view.refresh()
+    assert alone == [True, True]
+    assert view.links[: len(before)] == before
+    assert len(view.links) == len(before) + 2 == 4
+    assert view.generation == 4

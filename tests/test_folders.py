@@ -268,3 +268,19 @@ def test_a_model_isnt_saved_over_one_of_another_kind(tmp_path):
     with pytest.raises(ArgumentError, match="pairs holds a model of users and items"):
         following.save(tmp_path / "pairs")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("newer", [Folder.refreshed, Folder.moved_on])
+def test_another_kind_of_folder_in_its_place_is_followed(tmp_path, newer):
+    Retrieval(4, epochs=1).fit((USERS, ITEMS)).save(tmp_path / "pairs")
+    NextItem(4, epochs=1).fit((USERS, ITEMS)).save(tmp_path / "next")
+    saved_table(tmp_path / "table")
+    kinds = []
+    link = tmp_path / "model"
+    folder = None
+    for name in ("pairs", "next", "table", "pairs"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(tmp_path / name)
+        folder = open_folder(link) if folder is None else newer(folder)
+        kinds.append(folder.kind)
+    assert kinds == ["retrieval", "next", "table", "retrieval"]

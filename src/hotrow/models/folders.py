@@ -110,20 +110,24 @@ class Folder:
         It is opened anew, which maps a snapshot at once and reads a chain of deltas into memory; `moved_on` reads only
         what is new. Raises as `open_folder`; what is newer and broken leaves this as it was.
         """
-        return self if _stamp(self.path, self.kind) == self.stamp else open_folder(self.path)
+        return self if self._is_newest() else open_folder(self.path)
 
     def moved_on(self) -> Folder:
         """As `refreshed`, but the view of a saved table moves on, at the cost of what a delta holds.
 
         `lookup` of this one is then of the newer save as well; what it has listed stays.
         """
-        if _stamp(self.path, self.kind) == self.stamp:
+        if self._is_newest():
             return self
         if self.kind != "table" or kind_of(self.path) != "table":
             return open_folder(self.path)
         table = cast("Any", self.side()).table
         table.refresh()
         return Folder(self.path, self.kind, table.links[-1][:16], None, of_folder(table))
+
+    def _is_newest(self) -> bool:
+        """Whether nothing newer is there: perhaps another folder by now, where a link was switched."""
+        return kind_of(self.path) == self.kind and _stamp(self.path, self.kind) == self.stamp
 
     def report(self) -> dict[str, Any] | None:
         """What `hotrow train` wrote beside the model, if it did. DataError for what isn't that."""

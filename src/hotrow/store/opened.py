@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any, Self, TypeVar
@@ -109,10 +110,13 @@ class SnapshotView(Own):
         deltas = Chain(chain.links[known:], chain.saved)
         for (folder, manifest), change in zip(deltas.links, deltas.weights(), strict=True):
             with made_of(folder):
-                self.take(change)
-            self._links = (*self._links, manifest.sha256)
-            self._saved = Saved(self.path, generations.number_of(folder), manifest.sha256)
+                self.take(change, partial(self._is_at, folder, manifest.sha256))
         return True
+
+    def _is_at(self, folder: Path, sha256: str) -> None:
+        """It is what this delta made of it. Said before anybody looks again: who asks after a look learns of what."""
+        self._links = (*self._links, sha256)
+        self._saved = Saved(self.path, generations.number_of(folder), sha256)
 
     def _become(self, other: Self) -> None:
         """Be another view from now on, for whoever holds this one."""

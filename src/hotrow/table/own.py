@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -32,9 +33,10 @@ class Own(View):
         """Which columns of a row belong to which slot: none, for whoever only looks."""
         return {}
 
-    def take(self, change: State) -> None:
+    def take(self, change: State, taken: Callable[[], None] | None = None) -> None:
         """Become what the table was that a change (see `State.gone`) was saved of. The rows and the index are our own.
 
+        taken: called when it is, before anybody can look again.
         ArgumentError, with nothing changed, for the change of a table of another dim, seed, kind or optimizer.
         """
         gone = self._check_change(change)
@@ -54,6 +56,8 @@ class Own(View):
             matrix[found, : self.dim] = change.weights
             for name, columns in self._slots().items():
                 matrix[found, columns] = change.slots[name]
+            if taken is not None:
+                taken()
 
     def _check_change(self, change: State) -> np.ndarray:
         """Its `gone`, if it can be a change to this."""
