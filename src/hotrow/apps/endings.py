@@ -24,9 +24,9 @@ def check_out(folder: Path, what: str, others: set[str], is_ours: Callable[[str]
     """
     if folder.exists() and not folder.is_dir():
         raise DataError(f"--out {folder} is a file; give the name of a folder")
-    ours = others | {REPORT, f"{REPORT}.tmp", CARD, f"{CARD}.tmp", derived.NAME}
+    ours = others | {REPORT, f"{REPORT}.tmp", CARD, f"{CARD}.tmp"}
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    strange = [name for name in names if name not in ours and not is_ours(name)]
+    strange = [name for name in names if name not in ours and not is_ours(name) and not derived.is_ours(name)]
     if strange:
         raise DataError(
             f"--out {folder} holds something else than {what} ({strange[0]}); give another folder, or a new one"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hotrow.apps.card import renew_card
+from hotrow.apps.card import CARD, renew_card
 from hotrow.apps.care import tables_of
 from hotrow.apps.console import Output, printable
 from hotrow.apps.questions import as_id, open_model
-from hotrow.errors import DataError
+from hotrow.errors import DataError, HotrowError
 from hotrow.models import classifier_files, next_files, saving
 from hotrow.store import compact as compact_table
 from hotrow.store import derived, load, view
@@ -36,21 +37,21 @@ def compact(options: argparse.Namespace, output: Output) -> None:
 def forget(options: argparse.Namespace, output: Output) -> None:
     """Take ids out, and say what was removed from where."""
     folder = Path(options.model)
-    if classifier_files.is_classifier(folder):
-        removed = _forget_in_classifier(folder, options)
-    elif next_files.is_next_item(folder):
-        raise DataError(
-            f"{folder} holds a next-item model, which keeps no users, and whose items `hotrow forget` can't take out: "
-            f"train one without them"
-        )
-    elif (folder / "model.json").is_file():
-        removed = _forget_in_model(folder, options)
-    else:
-        removed = _forget_in_table(tables_of(folder)["table"], options, output)
-    if (removed or options.rewrite) and (size := derived.remove(folder)):  # it has ids, and can be made anew
-        removed.append(_part(f"{derived.NAME}/, all of it", 0, size))
-    if removed:
-        renew_card(folder)
+    _check_receipt(options.receipt)
+    sizes: list[int] = []
+
+    def clear() -> None:
+        """Remove what was made from the tables: it has ids, and can be made anew."""
+        sizes.append(derived.remove(folder))
+
+    removed = _forget_in(folder, options, output, clear)
+    changed, failure = bool(removed), None
+    try:  # once more, whatever was found: it may have been made since, or be left by a forgetting that was stopped
+        clear()
+    except OSError as error:
+        failure = error
+    if any(sizes):
+        removed.append(_part(f"{derived.NAME}/, all of it", 0, sum(sizes)))
     receipt: dict[str, Any] = {
         "model": str(folder),
         "ids": options.id,
@@ -58,31 +59,73 @@ def forget(options: argparse.Namespace, output: Output) -> None:
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "removed": removed,
     }
+    output.result(receipt)
     if options.receipt:
         Path(options.receipt).write_text(json.dumps(receipt, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    output.result(receipt)
+    if failure is not None:
+        raise DataError(f"{folder / derived.NAME} may still have them: {failure}; forget them once more") from failure
     if not output.as_json:
-        _show(output, folder, removed, rewritten=options.rewrite)
+        _show(output, folder, removed, changed=changed, rewritten=options.rewrite)
+    if changed:
+        _renew_card(folder, output)
 
 
-def _show(output: Output, folder: Path, removed: list[dict[str, Any]], *, rewritten: bool) -> None:
+def _forget_in(
+    folder: Path, options: argparse.Namespace, output: Output, clear: Callable[[], None]
+) -> list[dict[str, Any]]:
+    """Take ids out of whatever is in the folder. clear: called before any of it changes."""
+    if classifier_files.is_classifier(folder):
+        return _forget_in_classifier(folder, options, clear)
+    if next_files.is_next_item(folder):
+        raise DataError(
+            f"{folder} holds a next-item model, which keeps no users, and whose items `hotrow forget` can't take out: "
+            f"train one without them"
+        )
+    if (folder / "model.json").is_file():
+        return _forget_in_model(folder, options, clear)
+    return _forget_in_table(tables_of(folder)["table"], options, output, clear)
+
+
+def _check_receipt(path: str | None) -> None:
+    """Before anything changes: what is removed is gone, and to be told of."""
+    if path is not None and (Path(path).is_dir() or not Path(path).absolute().parent.is_dir()):
+        raise DataError(f"--receipt {path} is no file in a folder that is there; give a name such as receipt.json")
+
+
+def _renew_card(folder: Path, output: Output) -> None:
+    """The ids are gone, and that was said: if the card can't be written, that is one more sentence."""
+    try:
+        renew_card(folder)
+    except (HotrowError, OSError) as error:
+        told = f"the ids are forgotten, but {folder / CARD} is as it was: {error}"
+        output.errors.print(f"hotrow: {printable(told)}", markup=False)
+
+
+def _show(output: Output, folder: Path, removed: list[dict[str, Any]], *, changed: bool, rewritten: bool) -> None:
     if not removed:
         output.say(f"{folder} has none of these ids; nothing was changed")
         return
     columns = ["removed from", "rows", "bytes"]
     output.table("", columns, [[printable(one["from"]), str(one["rows"]), f"{one['bytes']:,}"] for one in removed])
-    if rewritten:
+    if not changed:
+        output.say(
+            f"{folder} itself has none of these ids; {derived.NAME}/, which may have had them, is made anew when needed"
+        )
+    elif rewritten:
         output.say("nothing that is kept has them any more; a process that has this open keeps them until it ends")
     else:
         output.say("generations before this one still have them: hotrow forget … --rewrite takes them out there, too")
 
 
-def _forget_in_table(path: Path, options: argparse.Namespace, output: Output) -> list[dict[str, Any]]:
+def _forget_in_table(
+    path: Path, options: argparse.Namespace, output: Output, clear: Callable[[], None]
+) -> list[dict[str, Any]]:
     from hotrow.store import forgetting
 
     opened = view(path)
     ids = [as_id(text, opened) for text in options.id]
     if options.rewrite:
+        clear()
         with output.bar("rewriting", lambda facts: str(facts.get("file", ""))) as progress:
             found = forgetting.forget(path, ids, progress=progress)
         return [
@@ -93,16 +136,18 @@ def _forget_in_table(path: Path, options: argparse.Namespace, output: Output) ->
     receipt = table.forget(ids)
     if not receipt.removed:
         return []
+    clear()
     table.save_delta()
     return _parts("the table", receipt.removed, receipt.bytes)
 
 
-def _forget_in_model(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+def _forget_in_model(folder: Path, options: argparse.Namespace, clear: Callable[[], None]) -> list[dict[str, Any]]:
     model = open_model(folder)
     table = model.users if options.side == "user" else model.items
     pairs = len(model.pairs_in_order())
     receipt = model.forget([as_id(text, table) for text in options.id], side=options.side)
     if receipt.removed:
+        clear()
         model.save(folder)
     older = _remove_older(folder) if options.rewrite else []
     if not receipt.removed:
@@ -127,7 +172,7 @@ def _remove_older(folder: Path) -> list[dict[str, Any]]:
     return removed
 
 
-def _forget_in_classifier(folder: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+def _forget_in_classifier(folder: Path, options: argparse.Namespace, clear: Callable[[], None]) -> list[dict[str, Any]]:
     from hotrow.apps.predict import open_classifier
 
     if options.column is None:
@@ -139,6 +184,7 @@ def _forget_in_classifier(folder: Path, options: argparse.Namespace) -> list[dic
     receipt = table.forget([as_id(text, table) for text in options.id])
     if not receipt.removed:
         return []
+    clear()
     model.save(folder)
     return _parts(options.column, receipt.removed, receipt.bytes)
 

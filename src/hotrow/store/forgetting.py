@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotrow.errors import CorruptError
+from hotrow.store import derived
 from hotrow.store import generations as folders
 from hotrow.store.checks import config_problem
 from hotrow.store.files import check_part, sync_folder, write_durably
@@ -45,6 +46,8 @@ def forget(path: str | os.PathLike[str], ids: Any, *, progress: Progress | None 
     """Take ids out of every generation at `path`, so that no byte of their vectors and strings is left in its files.
 
     ids: of the table's kind, one or many. Returns what was removed from where, [] if no generation has any of them.
+    What was made from the table, `derived/` in its folder, goes whole, whatever it has, and isn't counted; that of a
+    model, whose tables are in folders of its own, stays: `hotrow forget` removes it.
     When it returns, the disk has it so. Interrupted, some generations have lost them and the others not: call it again.
     Who has mapped a file keeps its bytes until it lets go (`view.refresh()`), and a table in memory keeps its rows:
     call its own `forget`. Raises CorruptError for a damaged generation, before anything of that one has changed,
@@ -68,6 +71,7 @@ def forget(path: str | os.PathLike[str], ids: Any, *, progress: Progress | None 
         for number in folders.whole(writer.root):
             folder = folders.folder_of(writer.root, number)
             removed = _forget_in(folder, number, ids, removed, found, progress)
+        derived.remove(writer.root)  # made from what had them, perhaps since they went
         sync_folder(writer.root)  # generations that were removed before have them, and mustn't come back in a crash
         return found
     finally:
@@ -94,6 +98,7 @@ def _forget_in(
     gone_stays = None if state.gone is None else ~np.isin(state.gone, _keys_of(state, ids, removed))
     if stays.all() and (gone_stays is None or gone_stays.all()):
         return removed
+    derived.remove(folder.parent)  # before they go: interrupted, what is there isn't of a table that hasn't them
     config = state.config | {"aliases": _aliases(state, stays)}
     stands_for = (*manifest.stands_for, manifest.sha256)
     try:
