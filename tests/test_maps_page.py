@@ -21,6 +21,7 @@ from hotrow.errors import ArgumentError, DataError, MissingExtraError
 from hotrow.maps import Map, embedding, html, page_html, write_html
 from hotrow.models import Retrieval, Vectors, open_folder
 from hotrow.search import Metadata, Search
+from hotrow.store import targets
 
 pytestmark = pytest.mark.compiled
 
@@ -135,7 +136,9 @@ def test_a_column_that_is_to_be_first_is_first_and_one_that_is_not_there_is_refu
 
 # --- the page --------------------------------------------------------------------------------------------------------
 
-PAGE = """<!doctype html><!-- <script src="page/…"></script> --><html><head>
+PAGE = """<!doctype html>
+<!--
+The page, as the server gives it. Not <script src="page/…"></script> --><html><head>
 <meta charset="utf-8">
 <link rel="stylesheet" href="page/page.css">
 </head><body><p id="a"></p>
@@ -303,16 +306,47 @@ def test_the_command_writes_a_page_and_says_what_is_in_it(model, tmp_path, capfd
     [
         (["--column", "shelf"], "no column 'shelf'; there are"),
         (["--side", "shop"], "'item', 'user'; got side='shop'"),
-        (["-o", "{tmp}/nowhere/map.html"], "is no file in a folder that is there"),
-        (["-o", "{tmp}"], "is no file in a folder that is there"),
+        (["-o", "{tmp}/nowhere/map.html"], "is no folder: make it first"),
+        (["-o", "{tmp}"], "is a folder; give the name of a file, as {tmp}/map"),
         (["--metadata", "{tmp}/nothing.csv"], "no file"),
     ],
 )
 def test_what_cannot_be_is_said_and_nothing_is_written(model, tmp_path, capfd, small_page, arguments, words):
     given = [each.format(tmp=tmp_path) for each in arguments]
     assert main(["map", str(model), "-o", str(tmp_path / "map.html"), *given]) == 1
-    assert words in capfd.readouterr().err
+    assert words.format(tmp=tmp_path) in capfd.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_written_into_a_model_and_nothing_but_a_page_is_replaced(tmp_path, capfd, small_page):
+    path, mine = tmp_path / "t", tmp_path / "precious.txt"
+    folder = folder_of(path, ["a", "b"])
+    manifest = path / "generation-000001" / "manifest.json"
+    before = manifest.read_bytes()
+    (tmp_path / "link.html").symlink_to(path / "map.html")
+    for out in (path / "map.html", manifest, path / "derived" / ".." / "new.html", tmp_path / "link.html"):
+        assert main(["map", str(path), "-o", str(out)]) == 1
+        assert "is within the model's folder" in capfd.readouterr().err
+        with pytest.raises(DataError, match="is within the model's folder"):
+            write_html(folder, None, out)
+    assert manifest.read_bytes() == before
+    assert sorted(one.name for one in path.iterdir()) == ["generation-000001", "lock"]
+    for text in ("mine", "<!doctype html>\n<p>mine", " " + PAGE):
+        mine.write_text(text, "utf-8")
+        assert main(["map", str(path), "-o", str(mine)]) == 1
+        assert "is there and is no page of a map" in capfd.readouterr().err
+        with pytest.raises(DataError, match="is no page of a map"):
+            write_html(folder, None, mine)
+        assert mine.read_text("utf-8") == text
+    mine.write_bytes(b"")
+    for _ in range(2):
+        assert main(["map", str(path), "-o", str(mine)]) == 0
+        assert opened(mine.read_text("utf-8"))[1]["ids"] == ["a", "b"]
+
+
+def test_the_page_begins_with_what_it_is_known_by():
+    assert html.asset("page.html").startswith(html._BEGINS)
+    assert len(html._BEGINS) <= targets._HEAD
 
 
 def test_a_page_can_be_written_from_python(model, tmp_path, small_page):

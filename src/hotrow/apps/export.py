@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from hotrow.apps import backends
 from hotrow.apps.console import Output, printable
 from hotrow.apps.told import metadata_of
-from hotrow.errors import DataError
 from hotrow.exchange import atlas
 from hotrow.exchange.parquet import ID, VECTOR
 from hotrow.exchange.projector import SHOWN
 from hotrow.models import classifier_files, open_folder
 from hotrow.models.factors import factors_of
+from hotrow.store.targets import check_outside
 
 if TYPE_CHECKING:
     from hotrow.models.folders import Folder
@@ -37,7 +37,7 @@ def export(options: argparse.Namespace, output: Output) -> None:
     """Write the file, and say what is in it."""
     _choose_backend(options)
     folder = open_folder(options.model)
-    _check_outside(Path(options.out), folder.path)
+    check_outside(options.out, folder.path)
     side = factors_of(folder, options.side) if options.what == "factors" else folder.side(options.side)
     columns, place = _columns(options, folder, output)
     with output.bar("writing", lambda facts: "") as progress:
@@ -84,14 +84,6 @@ def _choose_backend(options: argparse.Namespace) -> None:
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if options.to == "keras" or classifier_files.is_classifier(Path(options.model)):
         backends.prepare()
-
-
-def _check_outside(out: Path, model: Path) -> None:
-    """A model's folder has nothing but the model: `hotrow forget` wouldn't know of what else has its ids."""
-    if out.resolve().is_relative_to(model.resolve()):
-        raise DataError(
-            f"{out} is within the model's folder, of which hotrow knows every file; give a name outside of {model}"
-        )
 
 
 def _say(output: Output, options: argparse.Namespace, side: Any, facts: dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from hotrow.apps.console import Output, printable
 from hotrow.apps.reading import counted
 from hotrow.apps.told import metadata_of
-from hotrow.errors import DataError
 from hotrow.maps import write_html
+from hotrow.maps.html import check_path
 from hotrow.models.folders import open_folder
 
 _NAMES = {"pca": "PCA", "umap": "UMAP"}
@@ -19,9 +19,8 @@ _NAMES = {"pca": "PCA", "umap": "UMAP"}
 def draw(options: argparse.Namespace, output: Output) -> None:
     """Write the map of a side as one file, and say what is in it."""
     started, path = time.perf_counter(), Path(options.out)
-    if path.is_dir() or not path.parent.is_dir():
-        raise DataError(f"--out {path} is no file in a folder that is there; give a name such as map.html")
     folder = open_folder(options.model)
+    check_path(folder, path)  # before the metadata are read
     vectors = folder.side(options.side)
     metadata = metadata_of(folder, options.side, options.metadata)
     with output.bar("drawing", lambda facts: str(facts.get("stage", ""))) as progress:

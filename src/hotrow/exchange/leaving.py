@@ -12,6 +12,7 @@ import numpy as np
 
 from hotrow.errors import ArgumentError, DataError
 from hotrow.store.files import naming, sync_folder
+from hotrow.store.targets import check_target
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -26,7 +27,6 @@ UNKNOWN = ("mean", "zeros")
 
 _PIECE = 32 << 20  # bytes of vectors that are held at a time
 _WRITTEN = 12  # times as much memory as they take is a piece of them as text
-_HEAD = 64  # bytes that tell what a file is
 _SIGNED = 1 << 63
 
 
@@ -104,23 +104,6 @@ def new_file(path: str | PathLike[str], what: str, is_one: Callable[[bytes], boo
         put(draft, path)
     finally:
         draft.unlink(missing_ok=True)
-
-
-def check_target(path: str | PathLike[str], what: str, is_one: Callable[[bytes], bool]) -> Path:
-    """A name that is free, or that of a file of this kind or an empty one, which would be replaced. Else DataError."""
-    path = Path(path)
-    if path.is_dir():
-        raise DataError(f"{path} is a folder; give the name of a file, as {path / ('vectors' + path.suffix)}")
-    if not path.parent.is_dir():
-        raise DataError(f"{path.parent} is no folder: make it first, or give another name than {path}")
-    if os.path.lexists(path):
-        if not path.is_file():
-            raise DataError(f"{path} is no plain file; give another name")
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-        if head and not is_one(head):
-            raise DataError(f"{path} is there and is no {what}: give another name, or remove it first")
-    return path
 
 
 def put(draft: Path, path: Path) -> None:

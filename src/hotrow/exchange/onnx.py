@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotrow.errors import DataError, MissingExtraError
-from hotrow.exchange.leaving import Progress, check_target, ids_of, keys_of, new_file, pieces, put, unknown_row
+from hotrow.exchange.leaving import Progress, ids_of, keys_of, new_file, pieces, put, unknown_row
+from hotrow.store.targets import check_target
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -25,6 +25,7 @@ from hotrow.maps.neighbours import Progress
 from hotrow.models.folders import Folder
 from hotrow.search import Metadata
 from hotrow.store.files import write_durably
+from hotrow.store.targets import check_outside, check_target
 
 PLOTLY = "plotly.min.js"
 MOST = 1_000_000
@@ -32,6 +33,8 @@ MOST = 1_000_000
 _NAME = re.compile(r"[a-z0-9_-]+\.(?:html|css|js)", re.ASCII)
 _STYLE = re.compile(r'<link rel="stylesheet" href="page/([a-z0-9_.-]+)">')
 _SCRIPT = re.compile(r'<script src="page/([a-z0-9_.-]+)"></script>')
+_BEGINS = b"<!doctype html>\n<!--\nThe page, as the server gives it."
+"""By which a page of ours is known."""
 _CHARSET = '<meta charset="utf-8">'
 
 
@@ -96,6 +99,12 @@ def _hash(script: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
+def check_path(folder: Folder, path: str | PathLike[str]) -> None:
+    """DataError for a path within the folder of the model, and for one where there is another file than a page."""
+    check_outside(path, folder.path)
+    check_target(path, "page of a map", lambda head: head.startswith(_BEGINS), stem="map")
+
+
 def write_html(
     folder: Folder,
     side: str | None,
@@ -115,8 +124,11 @@ def write_html(
     most      points in it; of more a spread sample
     progress  callable(done, total, {"stage"}), for UMAP and for the neighbours
 
-    Raises as `Map.open`, and OSError with the path.
+    A page that is there is replaced. DataError, before anything is made, for a path in the folder of the model, where
+    `hotrow forget` wouldn't know of it, and for another file than a page; else raises as `Map.open`, and OSError with
+    the path.
     """
+    check_path(folder, path)
     asset(PLOTLY)  # before minutes of work, as what follows
     column_names(metadata, column)
     map = Map.open(folder, side, method=method, anew=anew, progress=progress)
