@@ -369,6 +369,40 @@ def test_of_very_many_umap_sees_a_sample_and_the_others_lie_amid_it(tmp_path, mo
     assert Map.open(open_folder(tmp_path), method="pca").method == "pca"
 
 
+def test_a_umap_that_is_too_old_gives_way_to_pca_for_good(tmp_path, umap_that_doubles):
+    table = saved(tmp_path, side(40))
+    Map.open(open_folder(tmp_path), method="umap")
+    table.set(table.find([f"id {i}" for i in range(40, 140)], grow=True), side(140).vectors()[40:])
+    table.forget(["id 0"])
+    table.save(tmp_path)
+    second = Map.open(open_folder(tmp_path))
+    assert (second.method, second.stale) == ("pca", 0.0)
+    kinds = {file.name.split("-")[1].removesuffix(".json") for file in (tmp_path / "derived" / "maps").iterdir()}
+    assert kinds == {"pca"}
+    table.find(["one more"], grow=True)
+    table.save_delta(tmp_path)
+    third = Map.open(open_folder(tmp_path))
+    assert (third.points[:139] == second.points).all()
+    assert third.stale == pytest.approx(1 / 140)
+
+
+def test_a_umap_of_longer_vectors_gives_way_too(tmp_path, umap_that_doubles):
+    saved(tmp_path, side(40))
+    Map.open(open_folder(tmp_path), method="umap")
+    saved(tmp_path, side(40, dim=5))
+    assert Map.open(open_folder(tmp_path)).method == "pca"
+    assert kept.read(tmp_path / "derived" / "maps", "id", "umap") is None
+    assert kept.read(tmp_path / "derived" / "maps", "id", "pca").dim == 5
+
+
+def test_a_umap_stays_where_pcas_map_is_asked_for(tmp_path, umap_that_doubles):
+    saved(tmp_path, side(40))
+    made = Map.open(open_folder(tmp_path), method="umap")
+    for asked in ({"method": "pca"}, {"method": "pca", "anew": True}):
+        assert Map.open(open_folder(tmp_path), **asked).method == "pca"
+        assert Map.open(open_folder(tmp_path)).stamp == made.stamp
+
+
 def test_a_few_points_are_no_neighbourhoods(umap_that_doubles):
     with pytest.raises(ArgumentError, match="at least 5 vectors, and there are 4"):
         Map.of(side(4)).better()

@@ -86,6 +86,16 @@ def keep(folder: Path, kept: Kept) -> None:
     _remove([old for old in folder.glob(f"{name}-*") if old not in written])
 
 
+def remove(folder: Path, side: str, method: str) -> None:
+    """Remove the map that is kept of a side, if one is. CorruptError for a link on the way, OSError with the path."""
+    name = name_of(side, method)
+    check_no_link(folder)
+    if folder.is_dir():
+        (folder / f"{name}.json").unlink(missing_ok=True)
+        _remove(list(folder.glob(f"{name}-*")))
+        sync_folder(folder)
+
+
 def _remove(paths: list[Path]) -> None:
     for path in paths:
         with suppress(OSError):

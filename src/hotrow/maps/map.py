@@ -116,10 +116,10 @@ class Map:
             made = replace(found.updated(vectors), _folder=folder)
             if method in (None, made.method):
                 if made.stamp != found.stamp:
-                    made._keep()
+                    made._keep(found.method)
                 return made
         made = replace(cls.of(vectors), _folder=folder)
-        made._keep()
+        made._keep(None if anew or found is None or method is not None else found.method)
         return made.better(progress) if method == "umap" else made
 
     def better(self, progress: Progress | None = None) -> Map:
@@ -220,9 +220,11 @@ class Map:
 
     # --- keep ----------------------------------------------------------------------------------------------------
 
-    def _keep(self) -> None:
+    def _keep(self, before: str | None = None) -> None:
         """Write it to its folder, with the ids that are there now: one that was forgotten meanwhile must not come back.
 
+        before: the method of the map that it has come from. Is it another, that one can't go on, and isn't kept: it
+        would be taken for this side's again and again, and all points be laid out anew each time.
         Where that can't be, it is said once, and the map is as good as any.
         """
         if self._folder is None:
@@ -234,6 +236,8 @@ class Map:
                 if newer is not folder:
                     made, folder = made.updated(newer.side(self.vectors.name)), newer
                 kept.keep(folder.derived() / "maps", made._to_keep())
+                for method in {before or self.method, self.method} - {made.method}:
+                    kept.remove(folder.derived() / "maps", self.vectors.name, method)
                 if folder.refreshed() is folder:
                     return
         except (OSError, HotrowError) as error:
