@@ -289,7 +289,7 @@ def test_the_command_writes_a_page_and_says_what_is_in_it(model, tmp_path, capfd
     assert "PCA shows the outline" in said
     (tmp_path / "told.csv").write_text("item,shelf\nitem 1,a\nitem 2,b\nitem 99,b\n")
     assert main(["map", str(model), "-o", str(file), "--metadata", str(tmp_path / "told.csv")]) == 0
-    assert "nothing is told of 10 of the 12 items; 1 row about others" in capfd.readouterr().out
+    assert "nothing is told of 10 of them; 1 row of what is told about others" in capfd.readouterr().out
     assert main(["map", str(model), "-o", str(file), "--column", "tag"]) == 0
     capfd.readouterr()
     data, blobs = opened(file.read_text("utf-8"))

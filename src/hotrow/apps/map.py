@@ -38,10 +38,9 @@ def draw(options: argparse.Namespace, output: Output) -> None:
         words += f", coloured by {printable(options.column or columns[0])}"
     output.say(words)
     if metadata is not None and (metadata.missing or metadata.strange):
-        output.say(
-            f"nothing is told of {metadata.missing:,} of the {counted(len(map), printable(map.vectors.name))}"
-            + (f"; {counted(metadata.strange, 'row')} about others" if metadata.strange else "")
-        )
+        left = [f"nothing is told of {metadata.missing:,} of them"] if metadata.missing else []
+        left += [f"{counted(metadata.strange, 'row')} of what is told about others"] if metadata.strange else []
+        output.say("; ".join(left))
     if map.sampled:
         output.say(f"UMAP has seen a sample of {map.sampled:,}; the others lie amid those that they are most like")
     if map.stale >= 0.1:
