@@ -77,6 +77,16 @@ def test_integer_keys_are_integer_ids(tmp_path):
     assert contents(read_table(tmp_path / "k")) == ([7, 2**40], [[1.0, 0.0], [0.0, 1.0]])
 
 
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.dtype(">i4").type])
+def test_integer_keys_of_numpy_are_integer_ids(tmp_path, kind, protocol):
+    made = pytest.importorskip("gensim.models").KeyedVectors(2)
+    made.add_vectors([kind(7), kind(200)], np.eye(2, dtype=np.float32))
+    made.save(str(tmp_path / "k"), pickle_protocol=protocol)
+    assert contents(read_table(tmp_path / "k")) == ([7, 200], [[1.0, 0.0], [0.0, 1.0]])
+    assert contents(from_keyed_vectors(made)) == ([7, 200], [[1.0, 0.0], [0.0, 1.0]])
+
+
 def test_live_vectors_become_a_table(kv):
     made = from_keyed_vectors(kv, optimizer=hotrow.SGD(0.1))
     assert contents(made) == (WORDS, VECTORS.tolist())
@@ -288,6 +298,58 @@ def test_a_deep_pickle_and_one_of_many_containers_end_soon(tmp_path):
     memos = BEGIN + b"N" + b"\x94" * 200_000 + b"."
     with pytest.raises(CorruptError, match="remembers more than there is"):
         read_inert(put(tmp_path / "w", memos))
+
+
+DTYPE = b"cnumpy\ndtype\n\x8c\x02f4\x85R"
+DEEP = b")" + b"\x85" * 200_000
+"""A tuple in a tuple in …: who hashes, compares or shows it ends the interpreter, or has a RecursionError."""
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (DTYPE + b"(K\x03" + DEEP + b"tb.", "has a type of numbers that can't be"),
+        (DTYPE + DEEP + b"b.", "has a type of numbers that can't be"),
+        (DEEP + b"\x8c\x01a\x93.", "names what isn't text"),
+        (b"\x8c\x05numpy" + DEEP + b"\x93.", "names what isn't text"),
+        (b"cnumpy\ndtype\n" + DEEP + b"\x85R.", "calls dtype as no KeyedVectors does"),
+        (b"cnumpy._core.multiarray\n_reconstruct\n" + DEEP + b"\x85R.", "calls _reconstruct"),
+        (b"cgensim.models.keyedvectors\nKeyedVectors\n" + DEEP + b"\x81.", "makes an object"),
+        (b"}" + DEEP + b"Ns.", "a key that is neither text nor a number"),
+        (DEEP + b"Nb.", "adds to what isn't a Thing"),
+        (b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\nNNtR(K\x01" + DEEP + b"NNNtb.", "isn't one of"),
+    ],
+)  # fmt: skip
+def test_a_deep_tuple_is_refused_wherever_it_stands(tmp_path, program, message):
+    room = b"X" + struct.pack("<I", 16 * 200_000) + b"a" * 16 * 200_000  # so many containers have a place beside it
+    with pytest.raises(CorruptError, match=message):
+        read_inert(put(tmp_path / "w", BEGIN + b"(" + room + program))
+
+
+def test_what_was_remembered_and_comes_again_takes_no_more_than_the_file(tmp_path):
+    def text(length):
+        return b"X" + struct.pack("<I", length) + b"a" * length
+
+    encode = b"c_codecs\nencode\nq\x00" + text(10_000) + text(6).replace(b"aaaaaa", b"latin1") + b"\x86q\x01("
+    with pytest.raises(CorruptError, match="makes more bytes of its texts than it has"):
+        read_inert(put(tmp_path / "w", BEGIN + encode + b"h\x00h\x01R" * 900 + b"t."))
+    keys = text(10_000) + b"q\x00" + text(10_000) + b"q\x01}" + b"h\x00Nsh\x01Ns" * 1000
+    with pytest.raises(CorruptError, match="more text in its keys than vectors need"):
+        read_inert(put(tmp_path / "w", BEGIN + b"(" + keys + b"t."))
+    with pytest.raises(CorruptError, match="deeper than vectors need"):
+        read_inert(put(tmp_path / "w", BEGIN + b"(" * 5000 + b"t" * 5000 + b"."))
+    twice = DTYPE + b"(K\x03\x8c\x01<tq\x00b" + b"h\x00b."
+    with pytest.raises(CorruptError, match="has a type of numbers that can't be"):
+        read_inert(put(tmp_path / "w", BEGIN + twice))
+
+
+@pytest.mark.parametrize(
+    "long", [b"\x8a\x09" + b"\xff" * 8 + b"\x01", b"\x8b" + struct.pack("<i", 5000) + b"\x01" * 5000]
+)
+def test_a_number_that_is_none_of_vectors_is_refused(tmp_path, long):
+    with pytest.raises(CorruptError, match="number of more than 64 bits"):
+        read_inert(put(tmp_path / "w", BEGIN + long + b"."))
+    assert read_inert(put(tmp_path / "w", BEGIN + b"\x8a\x09" + b"\xff" * 8 + b"\x00.")) == 2**64 - 1
 
 
 def test_lists_that_hold_each_other_take_the_memory_of_what_is_written(tmp_path):

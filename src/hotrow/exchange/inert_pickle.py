@@ -26,6 +26,7 @@ from hotrow.errors import CorruptError
 from hotrow.store.strict_json import MalformedError
 
 _OPCODES = 1 << 18  # between two calls of `progress`
+_MARKS = 1000  # of lists and tuples that are begun and not ended
 
 _KNOWN = {
     "gensim.models.keyedvectors": {
@@ -100,6 +101,8 @@ def _run(path: Path, data: Any, size: int, progress: Callable[[int, int], object
         return machine.result()
     except MalformedError as error:
         raise CorruptError(f"{path}, byte {at:,}: {error}") from error
+    except (RecursionError, MemoryError) as error:
+        raise CorruptError(f"{path}, byte {at:,}: is too deep, or too large for the memory") from error
     except (IndexError, KeyError, OverflowError, TypeError, ValueError, struct.error) as error:
         raise CorruptError(f"{path}, byte {at:,}: isn't a whole pickle ({error!s:.100})") from error
 
@@ -117,7 +120,11 @@ def _opcode(data: Any) -> tuple[str, Any]:
 
 
 class _Machine:
-    """The stack, the memo, and what each opcode does to them."""
+    """The stack, the memo, and what each opcode does to them.
+
+    What was remembered comes again for two bytes, however large and deep it is. So nothing is hashed, compared or shown
+    before its type is known, and what takes time or memory for its length has a budget of the file's bytes.
+    """
 
     def __init__(self, size: int) -> None:
         self._stack: list[Any] = []
@@ -126,10 +133,13 @@ class _Machine:
         # A file of vectors has few containers beside its strings, or one for each word in gensim 3: what has more is a
         # bomb. A string, and what remembers it, takes 4 bytes at least.
         self._containers, self._memos = 1000 + size // 16, 1000 + size // 4
+        self._encoded, self._keys = size, 1000 + 16 * size  # bytes that may be made of text, characters of keys
 
     def do(self, name: str, argument: Any) -> None:
         """Take one opcode."""
         if name in _VALUES:
+            if type(argument) is int and argument.bit_length() > 64:
+                raise MalformedError("has a number of more than 64 bits")
             self._stack.append(argument)
             return
         self.ACTS[name](self, argument)
@@ -175,6 +185,8 @@ class _Machine:
         """PROTO, FRAME, STOP."""
 
     def _mark(self, _: Any) -> None:
+        if len(self._below) == _MARKS:
+            raise MalformedError("is deeper than vectors need")
         self._below.append(self._stack)
         self._stack = []
 
@@ -195,6 +207,9 @@ class _Machine:
             raise MalformedError("has a key without a value")
         if not all(type(key) in {str, int} for key in items[::2]):  # hashing a deep tuple could overflow the C stack
             raise MalformedError("has a key that is neither text nor a number")
+        self._keys -= sum(len(key) for key in items[::2] if type(key) is str)  # two that are equal are compared in full
+        if self._keys < 0:
+            raise MalformedError("has more text in its keys than vectors need")
         self._top(dict).update(zip(items[::2], items[1::2], strict=True))
 
     def _setitem(self, _: Any) -> None:
@@ -213,16 +228,23 @@ class _Machine:
         self._name(module, name)
 
     def _name(self, module: Any, name: Any) -> None:
-        if not isinstance(module, str) or not isinstance(name, str) or name not in _KNOWN.get(module, ()):
-            advice = ". model.wv.save_word2vec_format(path) writes what can be read" if "gensim." in str(module) else ""
+        if type(module) is not str or type(name) is not str:
+            raise MalformedError("names what isn't text; nothing of it was run")
+        if name not in _KNOWN.get(module, ()):
+            advice = ". model.wv.save_word2vec_format(path) writes what can be read" if "gensim." in module else ""
             raise MalformedError(
-                f"names {module!s:.60}.{name!s:.60}, which no KeyedVectors has; nothing of it was run{advice}"
+                f"names {module:.60}.{name:.60}, which no KeyedVectors has; nothing of it was run{advice}"
             )
         self._stack.append(Name(module, name))
 
     def _newobj(self, _: Any) -> None:
         arguments, kind = self._pop(), self._pop()
-        if not isinstance(kind, Name) or arguments != () or not kind.module.startswith("gensim."):
+        if (
+            not isinstance(kind, Name)
+            or type(arguments) is not tuple
+            or arguments
+            or not kind.module.startswith("gensim.")
+        ):
             raise MalformedError("makes an object that no KeyedVectors has")
         self._made(Thing(kind.name))
 
@@ -230,7 +252,12 @@ class _Machine:
         arguments, function = self._pop(), self._pop()
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise MalformedError("calls what isn't a function")
-        self._made(_called(function.name, cast("tuple[Any, ...]", arguments)))
+        made = _called(function.name, cast("tuple[Any, ...]", arguments))
+        if isinstance(made, bytes):
+            self._encoded -= len(made)
+            if self._encoded < 0:
+                raise MalformedError("makes more bytes of its texts than it has")
+        self._made(made)
 
     def _build(self, _: Any) -> None:
         state = self._pop()
@@ -289,7 +316,7 @@ def _called(function: str, arguments: tuple[Any, ...]) -> Any:
             return Thing("ndarray")
         case "_frombuffer", (
             bytes() | bytearray() as data,
-            Thing(kind="dtype", state=dtype),
+            Thing(kind="dtype", state=str() as dtype),
             tuple() as shape,
             "C" | "F" as order,
         ):
@@ -298,22 +325,26 @@ def _called(function: str, arguments: tuple[Any, ...]) -> Any:
             return Thing("dtype", name)
         case "encode", (str() as text, "latin1"):
             return text.encode("latin-1")
+        case "scalar", (Thing(kind="dtype", state=str() as dtype), bytes() as data) if np.dtype(dtype).kind in "iu":
+            return int(np.frombuffer(data, dtype)[0])  # a key may be one
         case (("scalar" | "frozenset" | "set"), _):
             return Thing("set")  # a count of words, a set of names: none of it is looked at
         case _:
             raise MalformedError(f"calls {function} as no KeyedVectors does")
 
 
-def _byte_order(name: Any, state: Any) -> str:
-    if not isinstance(state, tuple) or len(cast("tuple[Any, ...]", state)) < 2 or state[1] not in {"<", ">", "|", "="}:
-        raise MalformedError("has a type of numbers that can't be")
-    return f"{state[1]}{name!s}".replace("|", "")
+def _byte_order(name: str, state: Any) -> str:
+    match state:
+        case (_, str() as order, *_) if order in {"<", ">", "|", "="} and name in _DTYPES:
+            return f"{order}{name}".replace("|", "")
+        case _:
+            raise MalformedError("has a type of numbers that can't be")
 
 
 def _array_of(state: Any) -> np.ndarray:
     """An array of what `ndarray.__setstate__` takes: version, shape, dtype, whether columns come first, bytes."""
     match state:
-        case (int(), tuple() as shape, Thing(kind="dtype", state=dtype), bool() as columns, bytes() as data):
+        case (int(), tuple() as shape, Thing(kind="dtype", state=str() as dtype), bool() as columns, bytes() as data):
             return _array(cast("tuple[Any, ...]", shape), dtype, data, "F" if columns else "C")
         case _:
             raise MalformedError("has an array that isn't one of numbers")
@@ -321,7 +352,7 @@ def _array_of(state: Any) -> np.ndarray:
 
 def _array(shape: tuple[Any, ...], dtype: str, data: bytes | bytearray, order: Any) -> np.ndarray:
     kind = np.dtype(dtype)
-    if not all(type(length) is int and length >= 0 for length in shape) or len(shape) > 2:
+    if len(shape) > 2 or not all(type(length) is int and length >= 0 for length in shape):
         raise MalformedError("has an array of a shape that can't be")
     if math.prod(shape) * kind.itemsize != len(data):
         raise MalformedError(f"has an array of shape {shape!s:.60} in {len(data):,} bytes")
