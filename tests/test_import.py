@@ -115,6 +115,10 @@ def test_escapes_are_undone_on_demand_and_else_said(tmp_path):
         (b"2 2\na 1 2\nb 1 2 3\n", "line 3: expected a word and 2 numbers"),
         (b"2 3\na 1 2 3\nb 1 x 3\n", "line 3: b'x' isn't a number"),
         (b"2 3\na 1 2 3\nb 1  3\n", "line 3"),
+        (b"2 1\na 1\nb 3\r4\n", "line 3: has a carriage return in it: b'3.*r4'"),
+        (b"2 2\na 1\r 3\nb 1 2\n", "line 2: has a carriage return in it"),
+        (b"2 2\na 1 2\nb  1 2\n", "line 3: expected one blank after the word, and none before it: b'b  1 2'"),
+        (b"2 2\n a 1 2\nb 1 2\n", "line 2: expected one blank after the word, and none before it"),
         (b"2 3\na 1 2 3\n\xff 1 2 3\n", "line 3: isn't UTF-8"),
         (b"2 3\na 1 2 3\nb 1 nan 3\n", "line 3: number 2 of the vector, nan, isn't finite"),
         (b"2 3\na 1 2 3\nb 1 2 1e39\n", "line 3: number 3 of the vector, inf"),
@@ -393,6 +397,9 @@ def test_a_projectors_two_files_are_one_table(tmp_path):
         read_table(tmp_path / "tensors.tsv", "projector", ids_from=tmp_path / "two.tsv", id="x")
     with pytest.raises(DataError, match=r"has vectors and no ids"):
         read_table(tmp_path / "tensors.tsv", "projector")
+    write(tmp_path / "a.tsv", b"a\nb\n")
+    with pytest.raises(CorruptError, match=r"tensors.tsv, line 2: has a carriage return in it"):
+        read_table(write(tmp_path / "tensors.tsv", b"1\n3\r4\n"), "projector", ids_from=tmp_path / "a.tsv")
 
 
 # --- what a file is --------------------------------------------------------------------------------------------------
@@ -449,6 +456,22 @@ def test_an_import_that_fails_writes_nothing_and_says_why_in_a_line(tmp_path, ca
     (tmp_path / "full" / "thesis.tex").touch()
     assert main(["import", str(write(path, text())), "--out", str(tmp_path / "full")]) == 1
     assert "holds something else than a saved table (thesis.tex)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["model.json", "next.json", "classifier.json"])
+@pytest.mark.parametrize("part", ["items", "new"])
+def test_a_part_of_a_model_is_no_saved_table_to_import_over(tmp_path, capfd, monkeypatch, name, part):
+    path, inside = write(tmp_path / "w", text()), tmp_path / "model" / part
+    (tmp_path / "model").mkdir()
+    write(tmp_path / "model" / name, b"{}")
+    if part == "items":
+        hotrow.Table(3).save(inside)
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["import", str(path), "--out", str(inside)]) == 1
+    assert "is in a model's folder" in capfd.readouterr().err
+    monkeypatch.chdir(tmp_path / "model")
+    assert main(["import", str(path), "--out", part]) == 1
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_rows_may_be_in_a_file_while_they_are_imported(tmp_path):
@@ -555,6 +578,13 @@ def test_a_keras_file_that_cannot_be_told_or_taken_is_refused(tmp_path, layers, 
     with pytest.raises((CorruptError, DataError), match=message) as caught:
         read_table(path, **how)
     assert str(path) in str(caught.value)
+
+
+def test_a_keras_file_may_have_more_ids_in_its_config_than_a_model_of_ours_has_settings(tmp_path):
+    words = [f"{i:08d}" * 50 for i in range(50_000)]  # 20 MB
+    layers = [lookup(vocabulary=words), EMBEDDING]
+    made = read_table(keras_file(tmp_path / "m.keras", layers, {"emb": np.ones((50_001, 1), np.float32)}))
+    assert made.table.ids().to_pylist() == words
 
 
 def test_nothing_that_a_keras_file_names_is_made(tmp_path):

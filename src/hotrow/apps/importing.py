@@ -14,17 +14,24 @@ from hotrow.apps.bench import optimizer_of
 from hotrow.apps.card import CARD, write_card
 from hotrow.apps.console import Output, printable
 from hotrow.apps.reading import counted
+from hotrow.errors import DataError
 from hotrow.exchange.reading import read_table
+from hotrow.models.descriptions import beside
 from hotrow.store import derived
 
 _OURS = re.compile(r"generation-[0-9]{6,18}|slot-.*")
 
 
 def import_(options: argparse.Namespace, output: Output) -> int:
-    """Read, check, save; what was left out is said. The folder is new, empty, or that of a saved table."""
+    """Read, check, save; what was left out is said. The folder is new, empty, or that of a saved table, in no model."""
     folder = endings.check_out(
         Path(options.out), "a saved table", {"lock", CARD}, lambda name: bool(_OURS.fullmatch(name))
     )
+    model = beside(folder)
+    if model is not None:
+        raise DataError(
+            f"--out {folder} is in a model's folder (of {model}), whose parts are its own; give another folder"
+        )
     optimizer = optimizer_of(options.optimizer)
     if options.learning_rate is not None:
         optimizer = replace(optimizer, learning_rate=options.learning_rate)

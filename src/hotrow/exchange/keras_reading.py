@@ -26,10 +26,9 @@ from hotrow.errors import CorruptError, DataError, MissingExtraError
 from hotrow.exchange.incoming import Incoming, listed
 from hotrow.exchange.keyed_vectors import incoming
 from hotrow.exchange.lookups import own_rows
-from hotrow.store.sealed import LIMIT
 from hotrow.store.strict_json import MalformedError
 
-_VOCABULARY = 1 << 30  # bytes of a vocabulary.txt at most
+_VOCABULARY = 1 << 30  # bytes of ids at most: of a vocabulary.txt, or of a config.json, which may have them too
 _LOOKUPS = {"StringLookup", "IntegerLookup"}
 
 
@@ -81,16 +80,16 @@ def _errors_of(path: Path) -> Generator[None]:
         raise CorruptError(f"{path}: isn't what Keras saves ({error!s:.200})") from error
 
 
-def _entry(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    """An entry, no larger than the limit; a compressed one, which Keras doesn't write, could unpack to anything."""
+def _entry(archive: zipfile.ZipFile, name: str) -> bytes:
+    """An entry, no larger than the file; a compressed one, which Keras doesn't write, could unpack to anything."""
     told = archive.getinfo(name)
-    if told.compress_type != zipfile.ZIP_STORED or told.file_size > limit:
-        raise MalformedError(f"{name} is compressed, or has more than {limit:,} bytes")
+    if told.compress_type != zipfile.ZIP_STORED or told.file_size > _VOCABULARY:
+        raise MalformedError(f"{name} is compressed, or has more than {_VOCABULARY:,} bytes")
     return archive.read(name)
 
 
 def _json(archive: zipfile.ZipFile) -> dict[str, Any]:
-    return cast("dict[str, Any]", json.loads(_entry(archive, "config.json", LIMIT)))
+    return cast("dict[str, Any]", json.loads(_entry(archive, "config.json")))
 
 
 # --- layers ----------------------------------------------------------------------------------------------------------
@@ -212,7 +211,7 @@ def _vocabulary(path: Path, archive: zipfile.ZipFile, place: str, *, integers: b
     name = f"assets/{place}/vocabulary.txt"
     if name not in archive.namelist():
         raise DataError(f"{path} has no vocabulary of its lookup in it: --number-rows has ids 0, 1, …")
-    lines = _entry(archive, name, _VOCABULARY).decode().split("\n")
+    lines = _entry(archive, name).decode().split("\n")
     while lines and not lines[-1]:  # as Keras reads it
         lines.pop()
     return [int(line) for line in lines] if integers else lines

@@ -269,6 +269,8 @@ def _split(line: bytes, dim: int, place: str) -> tuple[bytes, bytes]:
     # A word may have blanks, but where the last of it is a number, the line has too many numbers.
     if len(fields) <= dim or _is_number(fields[0].rpartition(b" ")[2]):
         raise CorruptError(f"{place}: expected a word and {dim} numbers; got {line.count(b' ')} blanks: {line[:60]!r}")
+    if fields[0] != fields[0].strip(b" "):
+        raise CorruptError(f"{place}: expected one blank after the word, and none before it: {line[:60]!r}")
     return fields[0], b" ".join(fields[1:])
 
 
@@ -276,6 +278,9 @@ def numbers_of(path: Path, numbers: list[bytes], first: int, dim: int) -> np.nda
     """Lines of numbers as float32 (n, dim), each the nearest to what is written."""
     names = [str(i) for i in range(dim)]
     text = b"\n".join([*numbers, b""])
+    if b"\r" in text:  # which would end a line for Arrow
+        i = next(i for i, line in enumerate(numbers) if b"\r" in line)
+        raise CorruptError(f"{path}, line {first + i:,}: has a carriage return in it: {numbers[i][:60]!r}")
     try:
         table = csv.read_csv(
             io.BytesIO(text),
