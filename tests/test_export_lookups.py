@@ -87,6 +87,24 @@ def test_onnx_with_a_file_beside_is_replaced_with_it(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.onnx.data"]
 
 
+@pytest.mark.parametrize("graph", [None, b"", b"inside", b"another's"])
+def test_a_file_of_data_that_is_not_that_of_our_graph_stays(tmp_path, graph):
+    path, beside = tmp_path / "a.onnx", tmp_path / "a.onnx.data"
+    side = side_of("int64")
+    if graph == b"inside":
+        onnx.write(side, path)
+    elif graph == b"another's":
+        onnx.write(side, path, limit=1)
+        path.write_bytes(path.read_bytes().replace(b"hotrow", b"thesis"))
+    elif graph is not None:
+        path.write_bytes(graph)
+    beside.write_bytes(b"a thesis")
+    before = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
+    with pytest.raises(DataError, match=r"a.onnx.data is there, and .* isn't an ONNX file of hotrow's that it belongs"):
+        onnx.write(side, path, limit=1)
+    assert {one.name: one.read_bytes() for one in tmp_path.iterdir()} == before
+
+
 def test_without_the_package_onnx_it_is_said_how_to_get_it(tmp_path, monkeypatch):
     real = builtins.__import__
 

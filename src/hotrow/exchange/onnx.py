@@ -9,6 +9,8 @@ Row 0 is that of an id which isn't there. Above 1 GB vectors are in a file besid
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ LIMIT = 1 << 30
 _KEYS_LIMIT = 3 << 29  # bytes of ids, which can't be
 _OPSETS = {"": 13, "ai.onnx.ml": 2}
 _IR_VERSION = 8
+_OURS = bytes([8, _IR_VERSION]) + b"\x12\x06hotrow"  # how our files begin: the version, and who wrote it
 _NAMES = "ids", "rows", "table", "vectors"
 
 
@@ -51,7 +54,7 @@ def write(
     limit    bytes of vectors from which on they go to `<path>.data`, some rows at a time
 
     DataError for no ids, for integers from 2^63 on, for more than 1.5 GB of ids, and for a path where something else
-    is; MissingExtraError without the package onnx.
+    is, or beside which is a `.data` that isn't that of such a file of ours; MissingExtraError without the package onnx.
     """
     _onnx()
     ids = ids_of(side)
@@ -61,6 +64,11 @@ def write(
     shape = len(ids) + 1, side.dim
     outside = 4 * shape[0] * shape[1] >= limit
     beside = path.with_name(path.name + ".data")
+    if outside and os.path.lexists(beside) and not _names(path, beside):
+        raise DataError(
+            f"{beside} is there, and {path} isn't an ONNX file of hotrow's that it belongs to: give another name, or "
+            "remove it first"
+        )
     with new_file(path, "ONNX file", is_one) as draft:
         table = _rows(side, ids, row, progress)
         if not outside:
@@ -135,6 +143,15 @@ def _save(model: Any, draft: Path) -> int:
     data = model.SerializeToString()
     draft.write_bytes(data)
     return len(data)
+
+
+def _names(path: Path, beside: Path) -> bool:
+    """Whether a graph of hotrow's is there, whose vectors are in the file beside it."""
+    if not path.is_file() or not path.stat().st_size or beside.is_symlink() or not beside.is_file():
+        return False
+    name = _onnx().StringStringEntryProto(key="location", value=beside.name).SerializeToString()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data[: len(_OURS)] == _OURS and data.find(name) > 0
 
 
 def _put_beside(table: Iterator[np.ndarray], beside: Path, path: Path) -> int:
