@@ -182,6 +182,23 @@ def test_a_folder_without_a_model_has_no_card(tmp_path, capfd):
     assert "holds neither a model nor a table" in capfd.readouterr().err
 
 
+YAML_NUMBER = re.compile(r"-?[0-9]+|-?[0-9]+\.[0-9]*(e[-+][0-9]+)?|-?\.inf|\.nan")
+"""As YAML 1.1 has them, and so 1.2 too."""
+
+
+def test_a_metric_is_a_number_of_yaml_whatever_it_is():
+    given = [0.5, 1, 0, 1e-5, 1.25e-7, 1e20, float("nan"), float("inf"), float("-inf"), -0.25]
+    report = {
+        "model": {str(i): value for i, value in enumerate(given)}, "rows": {"train": 3}, "seconds": 1.0, "data": "x",
+        "columns": {}, "protocol": {},
+    }  # fmt: skip
+    text = card(Facts("m", "retrieval", "0.1", [Table("users", 1, 2, "string", "Adam", 8)], report))
+    shown = re.findall(r"      value: (.*)", text)
+    assert all(YAML_NUMBER.fullmatch(one) for one in shown)
+    read = [float(one.replace(".inf", "inf").replace(".nan", "nan")) for one in shown]
+    np.testing.assert_array_equal(read, given)
+
+
 # --- names from strangers --------------------------------------------------------------------------------------------
 
 HOSTILE = [

@@ -11,6 +11,7 @@ It has no id of a side in it, so nothing of it needs to be forgotten; names of f
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -115,6 +116,15 @@ def _yaml_escape(c: str) -> str:
     return f"\\U{code:08X}"
 
 
+def _number(value: Any) -> str:
+    """A number as YAML has it: `nan`, and `1e-05` without a point, would be text."""
+    number = float(value)
+    if math.isfinite(number):
+        digits, e, exponent = f"{number:.6g}".partition("e")
+        return digits + (".0" if e and "." not in digits else "") + e + exponent
+    return ".nan" if math.isnan(number) else ".inf" if number > 0 else "-.inf"
+
+
 def _table(columns: list[str], rows: list[list[str]]) -> str:
     lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -132,7 +142,7 @@ def _front(facts: Facts) -> str:
             f"      name: {quoted(facts.report['data'])}", "    metrics:",
         ]  # fmt: skip
         for name, value in facts.report["model"].items():
-            lines += [f"    - type: {quoted(name)}", f"      value: {float(value):.6g}"]
+            lines += [f"    - type: {quoted(name)}", f"      value: {_number(value)}"]
     return "\n".join(lines) + "\n"
 
 
