@@ -410,6 +410,8 @@ def test_a_file_that_is_no_file_of_vectors_is_refused_by_what_it_is(tmp_path):
         read_table(tmp_path / "missing")
     with pytest.raises(DataError, match=r"is a folder"):
         read_table(tmp_path)
+    with pytest.raises(ArgumentError, match=r"has no number_row=; what it takes of a file is ids_from, number_rows, "):
+        read_table(write(tmp_path / "w", text()), number_row=True)
     with pytest.raises(ArgumentError, match=r"expected one of word2vec"):
         read_table(write(tmp_path / "w", text()), "excel")
     with pytest.raises(DataError, match=r"HDF5.*save the model as .keras"):
@@ -670,6 +672,11 @@ def test_a_layer_of_torch_that_does_not_fit_is_refused():
         hotrow.torch.from_embedding(torch.nn.Linear(2, 2))
     with pytest.raises(ArgumentError, match=r"an id for each of 2 rows; got 3"):
         hotrow.torch.from_embedding(layer, ["a", "b", "c"])
+    for ids in ((id for id in "ab"), {"a", "b"}, 7, np.array(7), {"a": 0, "b": 1}, "ab"):
+        with pytest.raises(ArgumentError, match=r"expected ids in a list or an array, one for each row; got"):
+            hotrow.torch.from_embedding(layer, ids)
+    with pytest.raises(ArgumentError, match=r'on the device "meta" and has no numbers; load its state_dict'):
+        hotrow.torch.from_embedding(torch.nn.Embedding(2, 3, device="meta"))
     with pytest.raises(ArgumentError, match=r"2 rows have 1 distinct ids"):
         hotrow.torch.from_embedding(layer, ["a", "a"])
     torch.nn.init.constant_(layer.weight, float("nan"))

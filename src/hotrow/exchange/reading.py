@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +87,11 @@ def read_table(
     if "ids_from" in wanted:
         given = wanted.pop("ids_from")
         wanted["ids"] = None if given is None else Path(given)
+    known = [one.name for one in fields(Wanted)]
+    strange = [name for name in wanted if name not in known]
+    if strange:
+        known[known.index("ids")] = "ids_from"
+        raise ArgumentError(f"read_table has no {strange[0]}=; what it takes of a file is {', '.join(known)}")
     opened = open_vectors(Path(path), format, Wanted(**wanted), progress)
     return into_table(
         opened, ids=ids, duplicates=duplicates, optimizer=optimizer, seed=seed, scratch=scratch, progress=progress

@@ -17,7 +17,7 @@ def from_embedding(layer: Any, lookup: Any = None, *, ids: Any = None, optimizer
     """A table of a trained `keras.layers.Embedding`, with the ids of the StringLookup or IntegerLookup before it.
 
     lookup     the lookup whose numbers the Embedding takes
-    ids        in place of a lookup, an id for each row; None: the row numbers 0, 1, …
+    ids        in place of a lookup, an id for each row, in a form that has a length; None: the row numbers 0, 1, …
     optimizer  what the table is trained with from now on; Adam(1e-3) if not given
 
     The rows of the mask and of ids outside of the vocabulary are no id's: left out, as is row 0 with `mask_zero`;
