@@ -23,7 +23,8 @@ import hotrow
 from hotrow.apps.cli import main
 from hotrow.errors import ArgumentError, CorruptError, DataError
 from hotrow.exchange.escaping import escape
-from hotrow.exchange.incoming import rows_at_a_time
+from hotrow.exchange.incoming import into_table, rows_at_a_time
+from hotrow.exchange.keyed_vectors import incoming
 from hotrow.exchange.reading import open_vectors, read_table
 
 WORDS = ["lantern", "cup", "ü", "漢字", "a%20b"]
@@ -228,6 +229,24 @@ def test_a_column_of_uint64_is_of_that_kind_whatever_its_first_ids_are(tmp_path)
     made = read_table(tmp_path / "v")
     assert made.table.kind == "uint64"
     assert contents(made)[0] == ids.to_pylist()
+
+
+@pytest.mark.parametrize("form", [pa.string(), pa.large_string(), pa.dictionary(pa.int8(), pa.string())])
+def test_a_column_of_text_becomes_integers_on_demand(tmp_path, form):
+    path = tmp_path / "v.parquet"
+    texts = pa.array(["-5", "7", str(2**63 - 1)]).cast(form)
+    parquet.write_table(pa.table({"id": texts, "v": lists(VECTOR)[:3]}), path)
+    assert contents(read_table(path))[0] == ["-5", "7", str(2**63 - 1)]
+    assert contents(read_table(path, ids="int64"))[0] == [-5, 7, 2**63 - 1]
+    with pytest.raises(DataError, match=re.escape("row 0: '-5' isn't an uint64; without it ids are strings")):
+        read_table(path, ids="uint64")
+
+
+def test_integer_keys_of_a_list_stay_integers_when_these_are_asked_for(tmp_path):
+    given = incoming("x", "y", [7, 9], np.eye(2, dtype=np.float32))
+    assert contents(into_table(given, ids="int64"))[0] == [7, 9]
+    parquet.write_table(pa.table({"id": [7, 9, 11], "v": lists(VECTOR)[:3]}), tmp_path / "v.parquet")
+    assert contents(read_table(tmp_path / "v.parquet", ids="uint64"))[0] == [7, 9, 11]
 
 
 def test_wider_numbers_are_rounded_and_that_is_said(tmp_path):

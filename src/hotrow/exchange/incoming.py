@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -148,9 +148,11 @@ def _floats(part: Part, name: str) -> np.ndarray:
 
 def _converted(part: Part, ids: str | None, name: str) -> Any:
     """Text as integers, if these are asked for."""
-    if ids not in {"int64", "uint64"} or not isinstance(part.ids, list):
+    if ids not in {"int64", "uint64"}:
         return part.ids
-    texts: list[str] = part.ids
+    texts = _texts(part.ids)
+    if texts is None:
+        return part.ids
     low, high = (-(2**63), 2**63) if ids == "int64" else (0, 2**64)
     found = np.empty(len(texts), ids)
     for i, text in enumerate(texts):
@@ -158,6 +160,15 @@ def _converted(part: Part, ids: str | None, name: str) -> Any:
             raise DataError(f"{name}, {part.where(i)}: {text[:80]!r} isn't an {ids}; without it ids are strings")
         found[i] = int(text)
     return found
+
+
+def _texts(ids: Any) -> list[str] | None:
+    """The ids in a list if they are texts, of Arrow's too, by codes or not; None if they are integers."""
+    if isinstance(ids, list):
+        given = cast("list[Any]", ids)
+        return given if all(isinstance(id, str) for id in given) else None
+    kind = getattr(ids, "type", None)
+    return ids.to_pylist() if str(getattr(kind, "value_type", kind)) in {"string", "large_string"} else None
 
 
 def _put(table: Table, ids: Any, vectors: np.ndarray, part: Part, name: str, duplicates: str) -> int:
