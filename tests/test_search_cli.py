@@ -107,10 +107,20 @@ def test_an_index_is_made_ahead_and_told(capfd, model, monkeypatch):
     )
     monkeypatch.setattr(asking, "LARGE", 10)
     assert main(["similar", model, "red 3", "-k", "1"]) == 0
-    assert "finds 100.0 % of the nearest" in capfd.readouterr().out
+    assert "finds 100.0 % of the nearest to an ID" in capfd.readouterr().out
 
 
 def test_few_rows_take_no_index_and_that_is_said(capfd, model):
     assert main(["index", model]) == 0
     assert "it takes no index" in capfd.readouterr().out
     assert answer(capfd, "index", model)["method"] == "exact"
+
+
+def test_the_recall_of_a_mixture_is_that_of_mixtures(capfd, model, monkeypatch):
+    monkeypatch.setattr(Search, "mixed_recall", property(lambda _: 0.75))
+    ids = ["red 3", "red 4"]
+    assert answer(capfd, "similar", model, *ids, "--method", "usearch")["recall"] == 0.75
+    assert answer(capfd, "similar", model, "red 3", "--method", "usearch")["recall"] == 1
+    assert main(["similar", model, *ids, "--method", "usearch"]) == 0
+    assert "75.0 % of the nearest to such mixtures" in capfd.readouterr().out
+    assert len(answer(capfd, "similar", model, "red 3", "-k", 10**10)["similar"]) == 17

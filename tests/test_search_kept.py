@@ -139,8 +139,9 @@ def test_a_broken_file_is_never_believed_and_is_made_anew(saved, built, caplog):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("format", 2), ("metric", "dot"), ("dim", 7), ("places", 3), ("reach", 0.0), ("reach", "1"), ("expansion", 33),
-        ("recall", -1.0), ("centre", [0.0]), ("centre", 3), ("centre", ["x"] * 6), ("graph", {"name": "../../x"}),
+        ("format", 1), ("metric", "dot"), ("dim", 7), ("places", 3), ("reach", 0.0), ("reach", "1"),
+        ("usual", [33, 1.0]), ("usual", [32, -1.0]), ("mixed", [32]), ("mixed", 32), ("mixed", [[], 1.0]),
+        ("centre", [0.0]), ("centre", 3), ("centre", ["x"] * 6), ("graph", {"name": "../../x"}),
         ("graph", 3), ("more", 1),
     ],
 )  # fmt: skip

@@ -34,18 +34,21 @@ def similar(options: argparse.Namespace, output: Output) -> None:
     if len(ids) == 1 and not minus:
         asked = {"id": ids[0]}
         (names,), (scores,) = search.similar(ids, options.k, within=within)
+        recall = search.recall
     else:
         if options.metric != "cosine":
             raise DataError(f"several IDs, and --minus, go by cosine: leave out --metric {options.metric}")
         asked = {"ids": ids, "minus": minus}
         found = search.most_similar(ids, minus, options.k, within)
         names, scores = [id for id, _ in found], [score for _, score in found]
+        recall = search.mixed_recall
     asked["side"] = vectors.name
-    if search.recall is not None:
-        asked["recall"] = search.recall
+    if recall is not None:
+        asked["recall"] = recall
     show(output, asked, "similar", MEASURES[search.metric], names, scores)
-    if search.recall is not None and not output.as_json:
-        output.say(f"by an index that finds {100 * search.recall:.1f} % of the nearest; --method exact finds all")
+    if recall is not None and not output.as_json:
+        kind = "such mixtures" if ids[1:] or minus else "an ID"
+        output.say(f"by an index that finds {100 * recall:.1f} % of the nearest to {kind}; --method exact finds all")
 
 
 def index(options: argparse.Namespace, output: Output) -> None:

@@ -97,8 +97,18 @@ class Search:
 
     @property
     def recall(self) -> float | None:
-        """The share of the ten nearest that the index finds, measured on 256 rows; None where all are compared."""
-        return None if self._graph is None else self._graph.recall
+        """The share of the ten nearest that the index finds; None where all are compared.
+
+        Measured on 256 rows, and on 256 vectors that lie as new rows would; by product on points between two rows.
+        """
+        return None if self._graph is None else self._graph.usual.recall
+
+    @property
+    def mixed_recall(self) -> float | None:
+        """The same of mixtures, as `most_similar` and `similar_by_vector` ask by longer walks: measured on 256 points
+        between two rows, and on 256 of the kind a + b − c.
+        """
+        return None if self._graph is None else self._graph.mixed.recall
 
     def updated(self, vectors: Vectors, progress: Progress | None = None) -> Search:
         """The same search over the side as it is now. This one goes on answering as before, also meanwhile.
@@ -114,14 +124,23 @@ class Search:
     # --- ask -----------------------------------------------------------------------------------------------------
 
     def near(
-        self, queries: Any, k: int = 10, *, within: Any = None, without: Iterable[Any] | None = None
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        within: Any = None,
+        without: Iterable[Any] | None = None,
+        mixed: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The k nearest rows of each query, best first: int64 (q, k), −1 where there are no more, and scores.
 
         queries  float32 (q, dim)
         within   what may come: bool (n,), as `Metadata.where` returns, or ids; of ids that aren't there none comes
         without  for each query what may not: None, or a list of arrays of rows
+        mixed    the queries are mixtures of vectors, or otherwise far from all: walks through an index are longer, and
+                 `mixed_recall` says what they find
 
+        The answer is as wide as k, also where there are fewer: no more than `len(search.vectors)` are worth asking.
         Scores float32 (q, k): the cosine, the product, or for "euclidean" the distance, the smallest first. A filter
         never leaves fewer than there are, whatever the index finds.
         """
@@ -136,17 +155,18 @@ class Search:
                 f"without has the rows left out for each query; got {len(left)} for {len(asked)} queries"
             )
         mask = None if within is None else self._mask(within)
-        return self._near(asked, k, mask, left)
+        return self._near(asked, k, mask, left, mixed=mixed)
 
     def _near(
-        self, queries: np.ndarray, k: int, mask: np.ndarray | None, without: list[np.ndarray] | None
+        self, queries: np.ndarray, k: int, mask: np.ndarray | None, without: list[np.ndarray] | None, *, mixed: bool
     ) -> tuple[np.ndarray, np.ndarray]:
         rows = None if mask is None else np.flatnonzero(mask)
         count = len(self.vectors) if rows is None else len(rows)
         wanted = (k + SPARE + most_of(without)) * (1 if rows is None else 1.5 * len(self.vectors) / max(1, count))
         if self._graph is None or wanted > _MOST or (rows is not None and count <= FEW):
             return self._space.near(queries, k, rows, without)
-        candidates = self._graph.find(queries, int(wanted))
+        walk = self._graph.mixed if mixed else self._graph.usual
+        candidates = self._graph.find(queries, int(wanted), walk.expansion)
         if mask is not None:
             candidates[~mask[candidates]] = -1  # −1 itself stays −1, whatever the last of the mask says
         leave_out(candidates, without)
@@ -163,6 +183,8 @@ class Search:
                 raise ArgumentError(f"within is bool ({len(self.vectors):,},), one a row, or ids; got {within.shape}")
             return within
         mask = np.zeros(len(self.vectors), bool)
+        if isinstance(within, str | bytes | int | np.integer):
+            within = [within]
         given = within if isinstance(within, np.ndarray) or hasattr(within, "type") else list(within)
         rows = self.vectors.rows(given) if len(given) else np.zeros(0, np.int64)
         mask[rows[rows >= 0]] = True
@@ -170,7 +192,7 @@ class Search:
 
     def rows_of(self, ids: Any) -> np.ndarray:
         """The rows of ids: int64 (n,). UnknownIdError, with ids that are written alike, for one that isn't there."""
-        given: Any = [ids] if isinstance(ids, str | bytes | int) else ids
+        given: Any = [ids] if isinstance(ids, str | bytes | int | np.integer) else ids
         if not len(given):
             return np.zeros(0, np.int64)
         rows = self.vectors.rows(given)
@@ -189,7 +211,10 @@ class Search:
         check_k(k)
         rows = self.rows_of(ids)
         queries = self.vectors.vectors()[rows]
-        return self.named(*self.near(queries, k, within=within, without=list(rows[:, None])))
+        return self.named(*self.near(queries, self._at_most(k), within=within, without=list(rows[:, None])))
+
+    def _at_most(self, k: int) -> int:
+        return max(1, min(k, len(self.vectors)))
 
     def named(self, rows: np.ndarray, scores: np.ndarray) -> tuple[list[list[Any]], list[list[float]]]:
         """What `near` returns with ids in place of rows; places that nothing fills are left out."""
@@ -208,7 +233,8 @@ class Search:
         anything given.
         """
         query, rows = analogies.mean_of(self, positive, negative)
-        found, scores = self.near(query[None], topn, within=within, without=[rows])
+        check_k(topn)
+        found, scores = self.near(query[None], self._at_most(topn), within=within, without=[rows], mixed=True)
         return self._pairs(found, scores)
 
     def similar_by_vector(self, vector: Any, topn: int = 10, within: Any = None) -> list[tuple[Any, float]]:
@@ -216,7 +242,8 @@ class Search:
         asked = np.asarray(vector, np.float32)
         if asked.ndim != 1:
             raise ArgumentError(f"a vector is ({self.vectors.dim},) floats; got the shape {asked.shape}")
-        return self._pairs(*self.near(asked[None], topn, within=within))
+        check_k(topn)
+        return self._pairs(*self.near(asked[None], self._at_most(topn), within=within, mixed=True))
 
     def doesnt_match(self, ids: Any) -> Any:
         """Which of these ids is the farthest by cosine from the mean of all, each at length 1; of equals the first."""

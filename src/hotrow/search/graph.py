@@ -34,22 +34,33 @@ from hotrow.search.space import SPARE, Space, squares
 log = logging.getLogger("hotrow")
 
 Progress = Callable[[int, int, dict[str, Any]], None]
-CONNECTIVITY, EXPANSION_ADD = 16, 64
-EXPANSIONS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 512, 1024)
+CONNECTIVITY, EXPANSION_ADD = 16, 128
+"""With fewer tried when a vector is added, some clusters can't be reached: .8 % of the rows then found none of their
+nearest, and longer walks didn't help them."""
+EXPANSIONS = (32, 64, 128, 256, 512, 1024)
 """How many places a walk keeps in view: as few as find what they are to."""
 ENOUGH = 0.99
 """The recall at which no more are tried."""
 LOST = 0.02
 """The recall that a graph may lose by changes before it is built anew."""
-SAMPLE, LENGTH = 256, 10
-"""Recall is of so many queries' nearest."""
+SAMPLE, LENGTH = 512, 10
+"""Recall is of so many queries' nearest, of either kind of question."""
 SLACK = 1.2  # how much longer than the longest a vector may become under "dot" before all is built anew
 DEAD = 0.5
 """Dead places for each that a row has, beyond which all is built anew."""
 WORTH = 1000
 """Once a thousandth of the places has changed, recall is measured again."""
 _BLOCK = 4096  # vectors added between two words of progress
+_SHARE = 16  # vectors that are worth a thread
 _FARTHEST = 100.0  # that a query may lie outside the unit ball, for float16's sake
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How many places a walk keeps in view, and the share of the 10 nearest that it finds so."""
+
+    expansion: int = 0
+    recall: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -63,9 +74,9 @@ class Graph:
     places     which rows are in which place
     held       int64 (any,), ascending: the marks of all places of the graph, of dead ones, too
     lock       of usearch, whose calls take turns
-    expansion  how many places a walk keeps in view
-    recall     the share of the 10 nearest that it finds, of 256 rows
-    built      the recall when it was last built as a whole
+    usual      of questions near a row: how long a walk is, and what it finds
+    mixed      the same of mixtures of several rows, which lie where no row is: walks are longer
+    built      the recall of usual ones when it was last built as a whole
     changed    how many places have changed since recall was measured
     """
 
@@ -76,8 +87,8 @@ class Graph:
     places: Places
     held: np.ndarray
     lock: Any
-    expansion: int = EXPANSIONS[0]
-    recall: float = 0.0
+    usual: Walk = Walk()
+    mixed: Walk = Walk()
     built: float = 0.0
     changed: int = 0
 
@@ -92,8 +103,8 @@ class Graph:
         empty.add(np.arange(len(places)), progress)
         made = empty.tuned()
         if progress is not None:
-            progress(len(places), len(places), {"recall": made.recall})
-        return replace(made, built=made.recall)
+            progress(len(places), len(places), {"recall": made.usual.recall})
+        return replace(made, built=made.usual.recall)
 
     def updated(self, space: Space, progress: Progress | None = None) -> Graph:
         """The graph of the vectors as they are now, by what has changed; this one stays as it is.
@@ -114,12 +125,12 @@ class Graph:
         moved.add(new, progress)
         if moved.changed * WORTH > len(places):
             moved = replace(moved.tuned(places.some_row(new)), changed=0)
-        if moved.recall < self.built - LOST:
+        if moved.usual.recall < self.built - LOST:
             log.info("the index finds %.1f %% now, and %.1f %% when it was built: it is built anew",
-                     100 * moved.recall, 100 * self.built)  # fmt: skip
+                     100 * moved.usual.recall, 100 * self.built)  # fmt: skip
             return Graph.build(space, progress)
         if progress is not None:
-            progress(len(new), len(new), {"recall": moved.recall})
+            progress(len(new), len(new), {"recall": moved.usual.recall})
         return moved
 
     def longest(self, new: np.ndarray) -> float:
@@ -133,7 +144,7 @@ class Graph:
         for start in range(0, len(new), _BLOCK):
             part = new[start : start + _BLOCK]
             shaped = self.shaped(self.space.vectors[self.places.some_row(part)], query=False)
-            self.index.add(self.places.marks[part].astype(np.uint64), shaped, threads=workers())
+            self.index.add(self.places.marks[part].astype(np.uint64), shaped, threads=workers(len(part)))
             if progress is not None:
                 progress(min(len(new), start + _BLOCK), len(new), {})
 
@@ -153,7 +164,7 @@ class Graph:
         last = np.sqrt(np.maximum(0, 1 - squares(scaled))).astype(np.float32)
         return np.hstack([scaled, last[:, None]])
 
-    def find(self, queries: np.ndarray, count: int) -> np.ndarray:
+    def find(self, queries: np.ndarray, count: int, expansion: int) -> np.ndarray:
         """Candidates for each query: rows int64 (q, count), −1 for none; all −1 for a query too far out to be asked."""
         if not len(self.places):
             return np.full((len(queries), count), -1, np.int64)
@@ -164,8 +175,8 @@ class Graph:
         if most > count:  # what is dead lies beside what it was, so here and there it is the greater part
             most += count // 2
         with self.lock:
-            self.index.expansion_search = max(self.expansion, most)
-            matches = self.index.search(shaped, most, threads=workers())
+            self.index.expansion_search = max(expansion, most)
+            matches = self.index.search(shaped, most, threads=workers(len(queries)))
         marks, counts = np.atleast_2d(matches.keys), np.atleast_1d(getattr(matches, "counts", len(matches.keys)))
         there = np.arange(marks.shape[1]) < counts[:, None]
         there[far] = False
@@ -175,24 +186,45 @@ class Graph:
         """With as few places in view as find enough, and the recall that was measured.
 
         more: rows of which some are asked for as well, such as those that are new
+
+        Every second of the usual questions is a row, which the graph leads to as to no other query; the others lie as
+        new rows would, or under "dot" between two: who asks by product is mostly no row itself, but a user among items.
         """
         space, random = self.space, np.random.default_rng(0)
         if not len(space):
-            return replace(self, recall=1.0)
+            return replace(self, usual=replace(self.usual, recall=1.0), mixed=replace(self.mixed, recall=1.0))
         rows = random.choice(len(space), min(SAMPLE, len(space)), replace=False)
         if more is not None and len(more):
             rows = np.concatenate([rows, random.choice(more, min(SAMPLE, len(more)), replace=False)])
-        queries = space.vectors[rows]
-        if space.metric == "dot":  # who asks by product is mostly no row itself, but a user among items
-            queries = np.where(rows[:, None] % 2, queries, (queries + random.permutation(queries)) / np.float32(2))
-        best = space.near(queries, LENGTH, without=list(rows[:, None]))[1]
-        tried = self
-        for expansion in (e for e in EXPANSIONS if e >= self.expansion):
-            tried = replace(self, expansion=expansion)
-            candidates = tried.find(queries, LENGTH + SPARE)
-            candidates[candidates == rows[:, None]] = -1
+        vectors = self._mixable(rows)
+        other, third = random.permutation(vectors), random.permutation(vectors)
+        even = np.arange(len(rows))[:, None] % 2 == 0
+        usual = np.where(even, vectors, (vectors + other) / 2 if space.metric == "dot" else self._new(rows, vectors))
+        mixed = np.where(even, (vectors + other) / 2, (vectors + other - third) / 3)
+        itself = np.where(even, rows[:, None], -2)
+        return replace(self, usual=self._walk(self.usual, usual, itself), mixed=self._walk(self.mixed, mixed, None))
+
+    def _mixable(self, rows: np.ndarray) -> np.ndarray:
+        vectors = self.space.vectors[rows]
+        return normalize(vectors)[0] if self.space.metric == "cosine" else vectors
+
+    def _new(self, rows: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """Vectors that lie as new rows would: of four of a cluster, (a + b + c − d) / 2 has their mean and spread."""
+        near = self.space.near(self.space.vectors[rows], LENGTH, without=list(rows[:, None]))[0]
+        near = np.where(near < 0, rows[:, None], near)
+        b, c, d = (self._mixable(near[:, place]) for place in (LENGTH // 4, LENGTH // 2, LENGTH - 1))
+        return (vectors + b + c - d) / 2
+
+    def _walk(self, before: Walk, queries: np.ndarray, without: np.ndarray | None) -> Walk:
+        """The shortest walk that finds enough of what is nearest to these, and is no shorter than before."""
+        space, tried = self.space, before
+        best = space.near(queries, LENGTH, without=None if without is None else list(without))[1]
+        for expansion in (e for e in EXPANSIONS if e >= before.expansion):
+            candidates = self.find(queries, LENGTH + SPARE, expansion)
+            if without is not None:
+                candidates[candidates == without] = -1
             found = space.measured(queries, candidates, LENGTH)[1]
-            tried = replace(tried, recall=_recall(best, found, smallest_first=space.metric == "euclidean"))
+            tried = Walk(expansion, _recall(best, found, smallest_first=space.metric == "euclidean"))
             if tried.recall >= ENOUGH:
                 break
         return tried
@@ -282,6 +314,8 @@ def usearch_index() -> Any:
     return index
 
 
-def workers() -> int:
-    """How many threads usearch is given: it refuses more than the machine has."""
-    return min(threads.get_threads(), os.cpu_count() or 1)
+def workers(count: int) -> int:
+    """How many threads usearch is given for so many vectors: starting one takes as long as a walk, and it refuses more
+    than the machine has.
+    """
+    return max(1, min(threads.get_threads(), os.cpu_count() or 1, count // _SHARE))

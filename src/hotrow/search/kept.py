@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from hotrow.errors import CorruptError, HotrowError, LockedError
-from hotrow.search.graph import EXPANSIONS, Graph, Places, Progress, make_index
+from hotrow.search.graph import EXPANSIONS, Graph, Places, Progress, Walk, make_index
 from hotrow.search.space import Space
 from hotrow.store.derived import check_no_link
 from hotrow.store.files import Output, Part, make_folders, read_checked, sync_folder, write_durably
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hotrow")
 NAME = "index.json"
-FORMAT = 1
+FORMAT = 2
 _GRAPH = re.compile(r"graph-(\d{6,18})", re.ASCII)
-_FIELDS = {"format", "side", "metric", "dim", "places", "reach", "centre", "expansion", "recall", "built", "graph"}
+_FIELDS = {"format", "side", "metric", "dim", "places", "reach", "centre", "usual", "mixed", "built", "graph"}
 _said: set[str] = set()
 
 
@@ -99,7 +99,8 @@ def _write(home: Path, side: str, graph: Graph) -> None:
         fields = {
             "format": FORMAT, "side": side, "metric": graph.space.metric, "dim": graph.space.vectors.shape[1],
             "places": len(graph.held), "reach": graph.reach, "centre": graph.centre.tolist(),
-            "expansion": graph.expansion, "recall": graph.recall, "built": graph.built,
+            "usual": [graph.usual.expansion, graph.usual.recall],
+            "mixed": [graph.mixed.expansion, graph.mixed.recall], "built": graph.built,
             "graph": part_to_json(out.part()),
         }  # fmt: skip
         write_durably(home / NAME, sealed(fields))
@@ -141,7 +142,7 @@ def read(home: Path, space: Space) -> Graph | None:
     nothing = np.zeros(0, np.int64)
     return Graph(
         space, index, fields["reach"], np.array(fields["centre"], np.float32), Places(marks, nothing, nothing), marks,
-        Lock(), fields["expansion"], fields["recall"], fields["built"],
+        Lock(), Walk(*fields["usual"]), Walk(*fields["mixed"]), fields["built"],
     )  # fmt: skip
 
 
@@ -151,8 +152,11 @@ def _checked(fields: dict[str, Any], space: Space) -> Part:
         raise MalformedError("is of another format")
     if fields["metric"] != space.metric or fields["dim"] != space.vectors.shape[1]:
         raise MalformedError("is of another metric or length of vectors")
-    numbers = [fields["reach"], fields["recall"], fields["built"]]
-    if not all(type(one) is float and 0 <= one < np.inf for one in numbers) or fields["expansion"] not in EXPANSIONS:
+    walks = [cast("list[Any]", fields[name]) for name in ("usual", "mixed")]
+    if not all(isinstance(one, list) and len(one) == 2 and one[0] in EXPANSIONS for one in walks):
+        raise MalformedError("has walks that can't be")
+    numbers = [fields["reach"], fields["built"], *(one[1] for one in walks)]
+    if not all(type(one) is float and 0 <= one < np.inf for one in numbers):
         raise MalformedError("has numbers that can't be")
     centre = fields["centre"]
     if not isinstance(centre, list) or not all(type(one) is float for one in cast("list[Any]", centre)):

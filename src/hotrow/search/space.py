@@ -21,7 +21,7 @@ from hotrow.models.ranking import blas_on_one_thread
 METRICS = {"dot": 0, "cosine": 1, "euclidean": 2}
 """The metrics, and what the kernel calls them."""
 SPARE = 8
-"""Candidates beyond k: where float32 takes two rows for equal, the better one is among them."""
+"""Candidates beyond k. Where float32 can't tell the k-th from what isn't among them, all that may be are measured."""
 LARGEST = 1e16
 """Of a number of a vector: the square of a larger one is soon none."""
 _SCORES = 1 << 18  # that a thread makes at a time: 1 MB
@@ -38,6 +38,7 @@ class Space:
     scale    float32 (n,), times which a product is taken: 1 / length for "cosine"
     shift    float32 (n,), less which it is taken: half the squared length for "euclidean"
     centre   float32 (dim,), the mean; zeros but for "euclidean"
+    longest  of the factors times their scale
     """
 
     metric: str
@@ -46,6 +47,7 @@ class Space:
     scale: np.ndarray | None
     shift: np.ndarray | None
     centre: np.ndarray
+    longest: float
 
     @classmethod
     def of(cls, vectors: np.ndarray, metric: str) -> Space:
@@ -56,15 +58,16 @@ class Space:
         vectors = readonly(np.ascontiguousarray(vectors, np.float32))
         centre = np.zeros(vectors.shape[1], np.float32)
         if metric == "dot":
-            return cls(metric, vectors, vectors, None, None, centre)
+            return cls(metric, vectors, vectors, None, None, centre, _longest(squares(vectors)))
         if metric == "cosine":
             lengths = np.sqrt(squares(vectors))
             scale = np.where(lengths > 0, 1 / np.maximum(lengths, 1e-30), 0).astype(np.float32)
-            return cls(metric, vectors, vectors, scale, None, centre)
+            return cls(metric, vectors, vectors, scale, None, centre, 1.0)
         if len(vectors):
             centre = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
         factors = vectors - centre
-        return cls(metric, vectors, factors, None, (squares(factors) / 2).astype(np.float32), centre)
+        shift = squares(factors) / 2
+        return cls(metric, vectors, factors, None, shift.astype(np.float32), centre, _longest(2 * shift))
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -75,65 +78,128 @@ class Space:
         """The k best rows of each query, and their scores: int64 (q, k), −1 for none, and float32 (q, k).
 
         within: the rows that may come, int64, ascending; without: rows that may not, for each query.
+
+        Candidates are found by float32, and where the k-th of them is no farther from what was left out than float32
+        errs, every row that may be above it is measured, too: so the answer is that of float64.
         """
         count = len(self) if within is None else len(within)
         wanted = min(count, k + SPARE + most_of(without))
         found = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), self.worst, np.float32)
         for start in range(0, len(queries), _QUERIES):
             part = slice(start, start + _QUERIES)
-            candidates = self._candidates(queries[part], wanted, within)
-            leave_out(candidates, without and without[part])
-            found[0][part], found[1][part] = self.measured(queries[part], candidates, k)
+            asked, out = queries[part], without and without[part]
+            candidates, bar = self._candidates(asked, wanted, within)
+            leave_out(candidates, out)
+            rows, values = self._best(asked, candidates, k)
+            left = np.flatnonzero(bar > -np.inf) if wanted < count else np.zeros(0, np.int64)
+            if len(left):
+                least = self._as_made(asked[left], values[left, k - 1]) - self._error(asked[left])
+                for i, bound in zip(left, least, strict=True):
+                    if bound > bar[i]:
+                        continue
+                    again = self._above(asked[i], bound, within)
+                    leave_out(again, out and [out[i]])
+                    (rows[i],), (values[i],) = self._best(asked[i : i + 1], again, k)
+            found[0][part], found[1][part] = self._scored(rows, values, k)
         return found
 
-    def _candidates(self, queries: np.ndarray, k: int, within: np.ndarray | None) -> np.ndarray:
-        """The k best rows of each query by float32, of each thread's share of them: int64 (q, k · threads)."""
+    def _candidates(self, queries: np.ndarray, k: int, within: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """The k best rows of each query by float32, of each thread's share of them: int64 (q, k · threads), and what
+        none of the others is above: float32 (q,), −∞ if there are no others.
+        """
         count = len(self) if within is None else len(within)
         if not k or not len(queries):
-            return np.zeros((len(queries), 0), np.int64)
+            return np.zeros((len(queries), 0), np.int64), np.full(len(queries), -np.inf, np.float32)
         step = min(count, max(2048, _SCORES // len(queries)))
         asked = np.ascontiguousarray(queries - self.centre)
 
-        def of_several(first: int, last: int) -> np.ndarray:
+        def of_several(first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
             best, values = np.full((len(asked), k), -1, np.int32), np.full((len(asked), k), -np.inf, np.float32)
             buffer = np.empty(len(asked) * step, np.float32)
             for start in range(first * step, min(count, last * step), step):
                 part = slice(start, min(count, start + step))
-                rows = part if within is None else within[part]
                 scores = buffer[: len(asked) * (part.stop - start)].reshape(len(asked), -1)
-                np.matmul(asked, self.factors[rows].T, out=scores)
-                if self.scale is not None:
-                    scores *= self.scale[rows]
-                if self.shift is not None:
-                    scores -= self.shift[rows]
+                self._scores(asked, part if within is None else within[part], scores)
                 ranking.more(scores, start, best, values, 0, len(asked))
-            return best
+            return best, values[:, 0]
 
         with blas_on_one_thread:
-            found = np.concatenate(threads.run(of_several, threads.even(-(-count // step), 1)), axis=1)
-        if within is None:
-            return found.astype(np.int64)
-        return np.where(found < 0, -1, within[found])
+            parts = threads.run(of_several, threads.even(-(-count // step), 1))
+        found, bar = np.concatenate([best for best, _ in parts], axis=1), np.max([worst for _, worst in parts], axis=0)
+        return (found.astype(np.int64) if within is None else np.where(found < 0, -1, within[found])), bar
+
+    def _scores(self, asked: np.ndarray, rows: slice | np.ndarray, out: np.ndarray) -> None:
+        """What float32 makes of queries, less the centre, and rows: float32 (q, rows), the larger the better."""
+        np.matmul(asked, self.factors[rows].T, out=out)
+        if self.scale is not None:
+            out *= self.scale[rows]
+        if self.shift is not None:
+            out -= self.shift[rows]
+
+    def _error(self, queries: np.ndarray) -> np.ndarray:
+        """How far `_scores` may be from what float64 makes of the vectors, at most: float64 (q,).
+
+        A sum of n products errs by n units in the last place of the sum of their sizes at most, in whatever order it is
+        taken: Higham, "Accuracy and stability of numerical algorithms", section 3.1. A few more are for the roundings
+        before and after it.
+        """
+        lengths = np.sqrt(squares(queries - self.centre))
+        error = (queries.shape[1] + 6) * lengths * self.longest
+        if self.metric == "euclidean":
+            error += 6 * self.longest**2
+        return error * 2.0**-24
+
+    def _as_made(self, queries: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """A score of each query as `_scores` has it: float64 (q,)."""
+        of_query = squares(queries.astype(np.float64) - self.centre)
+        if self.metric == "dot":
+            return values
+        return values * np.sqrt(of_query) if self.metric == "cosine" else (of_query + values) / 2
+
+    def _above(self, query: np.ndarray, bound: float, within: np.ndarray | None) -> np.ndarray:
+        """The rows that float32 doesn't put below a bound: int64 (1, any)."""
+        asked, count = (query - self.centre)[None], len(self) if within is None else len(within)
+        bar = np.nextafter(np.float32(bound), np.float32(-np.inf))
+
+        def of_several(first: int, last: int) -> np.ndarray:
+            scores = np.empty((1, last - first), np.float32)
+            self._scores(asked, slice(first, last) if within is None else within[first:last], scores)
+            return np.flatnonzero(scores[0] >= bar) + first
+
+        with blas_on_one_thread:
+            near = np.concatenate(threads.run(of_several, threads.even(count, 4096)))
+        return (near if within is None else within[near])[None]
 
     def measured(self, queries: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k best of candidates, as `near` has them; a candidate of −1 is none, and one may come twice."""
+        return self._scored(*self._best(queries, candidates, k), k)
+
+    def _best(self, queries: np.ndarray, candidates: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The k best of candidates, or fewer: rows, −1 for none, and float64, the larger the better."""
         rows = np.sort(candidates, axis=1)
         values = np.empty(rows.shape, np.float64)
         arrays = self.vectors, readonly(np.ascontiguousarray(queries)), METRICS[self.metric], readonly(rows)
         threads.run(ranking.measure, threads.even(len(rows), 64), *arrays, values)
         best = np.argsort(-values, axis=1, kind="stable")[:, :k]  # of equal ones the lower row comes first
         rows, values = np.take_along_axis(rows, best, 1), np.take_along_axis(values, best, 1)
-        none = np.isneginf(values)
-        scores = np.sqrt(-values) if self.metric == "euclidean" else values
+        return np.where(np.isneginf(values), -1, rows), values
+
+    def _scored(self, rows: np.ndarray, values: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """What was found as `near` has it."""
+        scores = np.sqrt(-values) + 0.0 if self.metric == "euclidean" else values  # √−0 is −0
         found = np.full((len(rows), k), -1, np.int64), np.full((len(rows), k), self.worst, np.float32)
-        found[0][:, : rows.shape[1]] = np.where(none, -1, rows)
-        found[1][:, : rows.shape[1]] = np.where(none, self.worst, scores)
+        found[0][:, : rows.shape[1]] = rows
+        found[1][:, : rows.shape[1]] = np.where(rows < 0, self.worst, scores)
         return found
 
     @property
     def worst(self) -> float:
         """The score of nothing."""
         return np.inf if self.metric == "euclidean" else -np.inf
+
+
+def _longest(squared: np.ndarray) -> float:
+    return float(np.sqrt(squared.max(initial=0)))
 
 
 def squares(vectors: np.ndarray) -> np.ndarray:
