@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hotrow
-from hotrow.models import Vectors
+from hotrow.models import Vectors, spelling
 from hotrow.search import Metadata, Search
 
 IDS = ["cup", "mug", "lamp", "lantern"]
@@ -30,8 +30,8 @@ def test_columns_stand_in_the_order_of_the_side_and_strangers_are_counted():
     room, price, old = metadata.columns.values()
     assert [room.values[c] if c >= 0 else None for c in room.codes] == ["kitchen", None, None, "hall"]
     assert room.codes.dtype == np.int32
-    assert price.numbers.dtype == np.float32
-    assert np.array_equal(price.numbers, np.array([4, np.nan, np.nan, 12], np.float32), equal_nan=True)
+    assert price.numbers.dtype == np.float64
+    assert np.array_equal(price.numbers, np.array([4, np.nan, np.nan, 12]), equal_nan=True)
     assert old.kind == "category"
     assert old.codes.tolist() == [-1, -1, -1, 0]
     assert (metadata.missing, metadata.strange, metadata.repeated) == (2, 2, 1)
@@ -68,6 +68,41 @@ def test_where_is_what_a_loop_says(rows):
         assert metadata.where({"x": (low, high)}).tolist() == expected
     assert metadata.where({"x": 2}).tolist() == [x == 2 for _, x in rows]
     assert metadata.where({"x": [1, 2]}).tolist() == [x in (1, 2) for _, x in rows]
+
+
+def test_numbers_are_told_apart_where_float32_does_not():
+    ids = np.arange(1_000)
+    metadata = Metadata.of({"id": ids, "ts": 1_700_000_000 + ids}, side(ids, "id"))
+    assert metadata.where({"ts": 1_700_000_500}).sum() == 1
+    assert metadata.where({"ts": (1_700_000_500, 1_700_000_509)}).sum() == 10
+    assert metadata.where(metadata.parse(["ts=1700000990.."])).sum() == 10
+
+
+def test_a_value_is_compared_with_no_more_values_than_look_like_it(monkeypatch):
+    compared = []
+    close = spelling.get_close_matches
+    monkeypatch.setattr(spelling, "get_close_matches", lambda *args: compared.append(len(args[1])) or close(*args))
+    ids = np.arange(3_000)
+    metadata = Metadata.of({"id": ids, "name": [f"name {i:05}" for i in ids]}, side(ids, "id"))
+    with pytest.raises(hotrow.ArgumentError, match="no id has 'name 0012x' in 'name'; there are 'name 00"):
+        metadata.where({"name": "name 0012x"})
+    assert compared == [200]
+
+
+def test_ids_that_the_kind_of_the_side_cannot_hold_are_strange():
+    for own, given_ids in (
+        (np.array([1, 2]), np.array([2, 2**63 + 5], np.uint64)),
+        (np.array([1, 2], np.uint64), np.array([2, -1])),
+    ):
+        metadata = Metadata.of({"id": given_ids, "x": [7.0, 8.0]}, side(own, "id"))
+        assert metadata.strange == 1
+        assert np.array_equal(metadata.columns["x"].numbers, [np.nan, 7], equal_nan=True)
+
+
+def test_views_of_text_are_text():
+    views = pa.array(["mug", None, "cup"]).cast(pa.string_view())
+    metadata = Metadata.of(pa.table({"item": views, "room": views}), side())
+    assert metadata.where({"room": "mug"}).tolist() == [False, True, False, False]
 
 
 def test_conditions_are_read_from_text():
@@ -132,6 +167,7 @@ def test_a_condition_that_cannot_hold_says_what_there_is(ask, says):
         ({"name": [1, 2], "b": [1, 2]}, {}, "is int64, and ids of items are string"),
         ({"item": ["cup"]}, {"id": "sku"}, "no column 'sku'; it has 'item'"),
         ({}, {}, "without columns"),
+        (pa.table([["cup"], [1], [2]], ["id", "a", "a"]), {}, "several columns named 'a'"),
     ],
 )
 def test_a_table_that_tells_nothing_of_the_side_is_refused(table, more, says):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hotrow.errors import ArgumentError, DataError
+from hotrow.models.spelling import alike
 from hotrow.table.utf8 import pyarrow
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Column:
     kind     "category" (text, true or false) or "number"
     values   of a category: the values, the most frequent first
     codes    of a category: int32 (n,), which value each id has; −1 for none
-    numbers  of a number: float32 (n,), NaN for none
+    numbers  of a number: float64 (n,), NaN for none; beyond 2**53 not every integer is told from the next
     """
 
     name: str
@@ -56,18 +56,18 @@ class Column:
         text = _text(wanted)
         if text in self.values:
             return self.values.index(text)
-        alike = get_close_matches(text, self.values, 3, 0.6) or self.values[:5]
+        like = alike(pyarrow().array(self.values, pyarrow().large_string()), text) or self.values[:5]
         raise ArgumentError(
-            f"no id has {text!r:.100} in {self.name!r}; there are {', '.join(map(repr, alike))}, of "
+            f"no id has {text!r:.100} in {self.name!r}; there are {', '.join(map(repr, like))}, of "
             f"{len(self.values):,} values in all"
         )
 
-    def _number(self, wanted: Any, end: float | None) -> np.float32:
+    def _number(self, wanted: Any, end: float | None) -> float:
         if wanted is None and end is not None:
-            return np.float32(end)
+            return end
         try:
-            return np.float32(wanted)
-        except (TypeError, ValueError) as error:
+            return float(wanted)
+        except (TypeError, ValueError, OverflowError) as error:
             raise ArgumentError(
                 f"a range, and what is asked of numbers, takes numbers; {self.name!r} was asked for {wanted!r:.100}"
                 if self.kind == "number"
@@ -178,6 +178,8 @@ class Metadata:
 def _id_column(names: list[str], side: str, id: str | None) -> str:
     if not names:
         raise DataError("metadata is a table with a column of ids and others; got one without columns")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise DataError(f"the metadata has several columns named {', '.join(map(repr, twice))}: rename or drop some")
     if id is not None and id not in names:
         raise DataError(f"the metadata has no column {id!r}; it has {', '.join(map(repr, names))}")
     return id or (side if side in names else names[0])
@@ -189,6 +191,7 @@ def _ids_of(table: Any, name: str, vectors: Vectors) -> tuple[Any, np.ndarray]:
     ids = table[name].combine_chunks()
     if pa.types.is_dictionary(ids.type):
         ids = ids.dictionary_decode()
+    ids = _text_as_wide(ids)
     rows = np.flatnonzero(ids.is_valid().to_numpy(zero_copy_only=False))
     ids = ids.drop_null()
     wanted = pa.large_string() if vectors.kind == "string" else getattr(pa, vectors.kind)()
@@ -200,7 +203,17 @@ def _ids_of(table: Any, name: str, vectors: Vectors) -> tuple[Any, np.ndarray]:
             raise DataError(
                 f"column {name!r} of the metadata is {ids.type}, and ids of {vectors.name}s are {vectors.kind}"
             ) from error
+    if pa.types.is_integer(ids.type) and {ids.type, wanted} > {pa.uint64()}:  # what the other can't hold isn't there
+        numbers = ids.to_numpy(zero_copy_only=False)
+        fits = numbers >= 0 if wanted == pa.uint64() else numbers <= np.uint64(2**63 - 1)
+        return pa.array(numbers[fits]).cast(wanted), rows[fits]
     return ids, rows
+
+
+def _text_as_wide(array: Any) -> Any:
+    """Views of text as text; anything else as it is."""
+    pa = pyarrow()
+    return array.cast(pa.large_string()) if array.type == pa.string_view() else array
 
 
 def _refuse_text(ids: Any) -> Any:
@@ -212,12 +225,13 @@ def _column(name: str, column: Any, source: np.ndarray) -> Column | str:
     pa = pyarrow()
     from pyarrow import compute
 
-    taken = column.take(pa.array(source, mask=source < 0))
+    taken = _text_as_wide(column).take(pa.array(source, mask=source < 0))
     if pa.types.is_dictionary(taken.type):
         taken = taken.dictionary_decode()
+    taken = _text_as_wide(taken)
     kind = taken.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        numbers = taken.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False).astype(np.float32)
+        numbers = taken.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         return Column(name, "number", [], np.zeros(0, np.int32), numbers)
     if pa.types.is_boolean(kind):
         taken = taken.cast(pa.string())
@@ -230,7 +244,7 @@ def _column(name: str, column: Any, source: np.ndarray) -> Column | str:
     rank = np.empty(len(order) + 1, np.int32)
     rank[order], rank[-1] = np.arange(len(order)), -1
     values = compute.take(encoded.dictionary, pa.array(order)).to_pylist()
-    return Column(name, "category", values, rank[codes], np.zeros(0, np.float32))
+    return Column(name, "category", values, rank[codes], np.zeros(0, np.float64))
 
 
 def _several(wanted: Any) -> list[Any]:
