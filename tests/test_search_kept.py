@@ -232,6 +232,23 @@ def test_what_is_forgotten_while_an_index_is_made_is_not_kept(saved, monkeypatch
     assert (home(path) / "index.json").exists()
 
 
+def test_an_index_of_a_side_whose_ids_are_of_another_kind_meanwhile_is_not_kept(saved, monkeypatch):
+    write = kept._write
+
+    def other_kind_meanwhile(*args):
+        write(*args)
+        shutil.copytree(saved[1] / "derived", saved[1].parent / "derived")
+        shutil.rmtree(saved[1])
+        other = hotrow.Table(6, ids="int64")
+        other.lookup([1, 2], grow=True)
+        other.save(saved[1])
+        shutil.copytree(saved[1].parent / "derived", saved[1] / "derived")
+
+    monkeypatch.setattr(kept, "_write", other_kind_meanwhile)
+    opened(saved[1])
+    assert not list((saved[1] / "derived").rglob("index.json"))
+
+
 def test_forgetting_leaves_no_byte_of_an_id_in_the_folder_with_an_index(tmp_path, capfd):
     secret = "ann@example.org-0123456789"
     path = tmp_path / "model"

@@ -85,8 +85,11 @@ def _left(folder: Folder, side: str) -> bool:
     newer = folder.refreshed()
     if newer is folder:
         return False
-    ids = folder.side(side).ids()
-    return side not in newer.sides or bool(len(ids) and (newer.side(side).rows(ids) < 0).any())
+    before = folder.side(side)
+    if side not in newer.sides or newer.side(side).kind != before.kind:
+        return True
+    ids = before.ids()
+    return bool(len(ids) and (newer.side(side).rows(ids) < 0).any())
 
 
 def _write(home: Path, side: str, graph: Graph) -> None:
