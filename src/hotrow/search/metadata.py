@@ -65,8 +65,9 @@ class Column:
     def _number(self, wanted: Any, end: float | None) -> float:
         if wanted is None and end is not None:
             return end
+        given: Any = wanted
         try:
-            return float(wanted)
+            return float(given)
         except (TypeError, ValueError, OverflowError) as error:
             raise ArgumentError(
                 f"a range, and what is asked of numbers, takes numbers; {self.name!r} was asked for {wanted!r:.100}"
