@@ -30,10 +30,11 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 WORKERS := -n auto --maxprocesses 4
 
 # What comes out the same whichever way kernels run: once is enough.
-ONCE := $(foreach name,house docs ops crashes disk faults killed model_crashes hostile checkpoint torch_snapshots \
-    jax_examples torch_example benchmarks explain readers folders search_cli search_kept search_metadata maps maps_page forgetting_derived \
-    export export_atlas export_lookups import import_export import_gensim card page page_routes serve serve_following serve_hostile \
-    serve_program serve_soak,--ignore=tests/test_$(name).py)
+ONCE := $(foreach name,\
+    docs ops crashes disk faults killed model_crashes hostile checkpoint torch_snapshots jax_examples torch_example \
+    benchmarks explain readers folders search_cli search_kept search_metadata search_recall maps maps_page \
+    forgetting_derived export export_atlas export_lookups import import_export import_gensim card page page_routes \
+    serve serve_following serve_hostile serve_program serve_soak,--ignore=tests/test_$(name).py)
 
 # The backends of hotrow.keras, each in processes of its own.
 BACKENDS := tensorflow jax torch
