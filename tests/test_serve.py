@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from urllib.parse import quote
 
 import httpx
@@ -439,6 +441,7 @@ IDS = pa.table({"id": ["mug"] * 40})
         (b"", 400),
         (b"\xff" * 100, 400),
         (stream(IDS)[:-50], 400),
+        (stream(IDS)[len(IDS.schema.serialize()) :], 400),
         (stream(IDS, compression="zstd"), 400),
         (stream(IDS, compression="lz4"), 400),
         (stream(pa.table({"id": ["mug"], "b": [1]})), 400),
@@ -464,6 +467,29 @@ def test_any_flipped_bit_of_an_arrow_stream_is_an_answer_or_a_refusal(shopped):
         flipped[at // 8] ^= 1 << at % 8
         answer = shopped.post("/v1/lookup", content=bytes(flipped), headers={"content-type": ARROW})
         assert answer.status_code in {200, 400, 404, 413}, (at, answer.text)
+
+
+FUZZED = """
+import random, sys
+from hotrow.serve.answers import RefusedError
+from hotrow.serve.arrow import ids_of
+body, values = sys.stdin.buffer.read(), [0, 1, 2, 3, 4, 8, 12, 16, 127, 128, 255]
+random.seed(0)
+for _ in range(10_000):
+    wrong = bytearray(body)
+    for at in random.sample(range(8, 130), 3):
+        wrong[at] = random.choice(values)
+    try:
+        ids_of(bytes(wrong), 100)
+    except RefusedError as error:
+        assert error.status in {400, 413}
+"""
+
+
+def test_an_arrow_stream_of_any_bytes_is_read_or_refused_and_never_ends_the_process():
+    body = stream(pa.table({"id": [1, 2, 3]}))
+    done = subprocess.run([sys.executable, "-c", FUZZED], input=body, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-1000:]
 
 
 def test_methods_and_types_that_are_not_taken_are_named(shopped):

@@ -63,6 +63,8 @@ def ids_of(body: bytes, most: int) -> list[Any]:
 
 
 def _schema(message: Any) -> Any:
+    if message.type != "schema":  # read as one all the same, it would be whatever its bytes are
+        raise RefusedError(400, f"expected a schema first in the Arrow stream; got a {message.type}")
     schema = pa.ipc.read_schema(message)
     if len(schema) != 1 or not _is_ids(schema[0].type):
         raise RefusedError(
