@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from serving import address, drained, made, raw, running, table_of, until
@@ -105,16 +106,66 @@ def test_a_head_that_comes_slowly_or_never_is_cut_off(client):
     assert time.monotonic() - begin < 25
 
 
-def test_a_head_without_end_is_cut_off(client):
+CHUNKED = head("POST /v1/lookup HTTP/1.1", "Transfer-Encoding: chunked")
+RUBBISH = pytest.mark.parametrize("rubbish", [b"a" * 1200, b"a: b\r\n" * 200])
+
+
+def taken(connection: socket.socket, rubbish: bytes) -> bool:
+    """Whether the other side takes ten megabytes of it."""
+    try:
+        for _ in range(8500):
+            connection.sendall(rubbish)
+    except OSError:
+        return False
+    return True
+
+
+@RUBBISH
+@pytest.mark.parametrize(
+    "begin",
+    [
+        b"GET /health HTTP/1.1\r\nA: ",
+        CHUNKED + b"0\r\nA: ",
+        CHUNKED + b"2\r\n{}\r\n0\r\nA: ",
+        CHUNKED + b"1;a=",
+    ],
+    ids=["head", "trailers", "trailers of a body", "line of a chunk"],
+)
+def test_a_head_and_what_else_is_no_body_is_cut_off_if_it_has_no_end(client, begin, rubbish):
     with socket.create_connection(address(client.base_url), timeout=30) as endless:
-        try:
+        endless.sendall(begin)
+        assert not taken(endless, rubbish)
+
+
+@RUBBISH
+def test_a_head_without_end_is_cut_off_while_the_request_before_it_is_answered(folder, monkeypatch, rubbish):
+    from hotrow.search import Search
+
+    going, held = threading.Event(), threading.Event()
+
+    def slow(*_, **__):
+        going.set()
+        held.wait(60)
+        raise ArgumentError("nobody waits for this")
+
+    monkeypatch.setattr(Search, "similar", slow)
+    with running(create_app(folder, limits=replace(LIMITS, answer=60.0))) as client:
+        made(client)
+        with socket.create_connection(address(client.base_url), timeout=30) as endless:
+            endless.sendall(head("GET /v1/similar?id=1 HTTP/1.1"))
+            assert going.wait(60)
             endless.sendall(b"GET /health HTTP/1.1\r\nA: ")
-            for _ in range(10_000):
-                endless.sendall(b"a" * 1000)
-        except OSError:
-            pass
-        else:
-            pytest.fail("ten megabytes of a head were taken")
+            try:
+                assert not taken(endless, rubbish)
+            finally:
+                held.set()
+
+
+def test_a_large_body_in_chunks_of_one_byte_is_read_to_its_end(client):
+    body = b'{"ids": [1]%b}' % (b" " * 9000)
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\nA: b\r\n\r\n"
+    begin = head("POST /v1/lookup HTTP/1.1", "Transfer-Encoding: chunked", "Connection: close")
+    assert status(raw(client.base_url, begin + chunks)) == 200
 
 
 def test_a_body_without_end_after_its_answer_is_cut_off(client):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,11 +16,12 @@ from contextlib import contextmanager
 import httpx
 import numpy as np
 import pytest
+import uvicorn
 from serving import address, shop, table_of, until, vectors_of
 
 from hotrow.apps import cli
 from hotrow.apps.serve import read_token
-from hotrow.errors import DataError
+from hotrow.errors import DataError, MissingExtraError
 
 TOKEN = "0123456789abcdef0123456789abcdef"
 
@@ -138,6 +141,15 @@ def test_what_cannot_be_served_is_one_line_that_says_what_would_be(folder, monke
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+
+
+def test_a_uvicorn_that_is_too_old_is_named_with_what_brings_a_newer_one(monkeypatch):
+    from hotrow.serve import protocol
+
+    monkeypatch.delattr(protocol.HttpToolsProtocol, "_start_asgi_task")
+    spec = importlib.util.spec_from_file_location("older", protocol.__file__)
+    with pytest.raises(MissingExtraError, match=f"finds {re.escape(uvicorn.__version__)}.*--upgrade uvicorn"):
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
 @pytest.mark.parametrize("port", ["65536", "-1", "x", "८"])

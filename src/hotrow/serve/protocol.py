@@ -1,7 +1,7 @@
 """A connection that its client can't hold for as long as it likes.
 
 uvicorn ends a connection on which nothing comes between two requests. Here one is ended as well whose head comes
-slowly, or without end, and one whose client doesn't read what it asked for.
+slowly, one whose head or trailers come without end, and one whose client doesn't read what it asked for.
 """
 
 from __future__ import annotations
@@ -11,9 +11,17 @@ import socket
 import struct
 from typing import Any, cast
 
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from hotrow.errors import MissingExtraError
 from hotrow.serve.limits import Limits
+
+if not hasattr(HttpToolsProtocol, "_start_asgi_task"):  # it would never be called, and a client's end not be seen
+    raise MissingExtraError(
+        f"the server needs a newer uvicorn, such as 0.54, and finds {uvicorn.__version__}: "
+        "pip install --upgrade uvicorn"
+    )
 
 _PROGRESS = 64 << 10
 """Bytes that a client reads in `limits.slow` seconds, at least, while more of its answer waits to be sent."""
@@ -35,7 +43,8 @@ class Guarded(HttpToolsProtocol):
     """What a client may take."""
     _head_clock: asyncio.TimerHandle | None = None
     _read_clock: asyncio.TimerHandle | None = None
-    _head_size = 0
+    _loose = 0
+    """Bytes of a head, of trailers or of a chunk's line, since the last of a body, or the last head, has ended."""
     _answering: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -70,25 +79,32 @@ class Guarded(HttpToolsProtocol):
     # --- the head ----------------------------------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes; those of a head that doesn't end are counted."""
+        """Some bytes; those that are no body's are counted, whatever they are of."""
         newest = cast("RequestResponseCycle | None", self.cycle)
         if self._head_clock is None and (newest is None or newest.response_complete):
             self._wait_for_head()
+        self._loose += len(data)
         super().data_received(data)
-        if self._head_clock is not None:
-            self._head_size += len(data)
-            if self._head_size > self.limits.head and not self.transport.is_closing():
-                self._gone()
+        if self._loose > self.limits.head and not self.transport.is_closing():
+            answering, self._loose = self._answering, 0
+            self._gone()
+            if answering is None or answering.response_complete or not answering.response_started:
                 self.transport.write(_TOO_LONG)
-                self.transport.close()
+            self.transport.close()
 
     def on_headers_complete(self) -> None:
         """The head is there; what comes after it is waited for by whoever reads it."""
         self._stop_waiting()
+        self._loose = 0
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """Some of a body, which whoever reads it counts; what comes after its answer is nobody's."""
+        if not self.cycle.response_complete:
+            self._loose = 0
+        super().on_body(body)
+
     def _wait_for_head(self) -> None:
-        self._head_size = 0
         self._head_clock = self.loop.call_later(self.limits.slow, self._end)
 
     def _stop_waiting(self) -> None:
