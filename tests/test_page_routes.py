@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event
@@ -25,6 +27,7 @@ from hotrow.maps import Map
 from hotrow.models import Vectors, open_folder
 from hotrow.serve import create_app
 from hotrow.serve.completion import Completion
+from hotrow.serve.page import _Page
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +185,20 @@ def completed(ids, typed, k):
 def test_completion_is_that_id_then_those_that_begin_so_then_those_that_contain_it(ids, typed, k):
     made = Completion(Vectors.of(ids, np.zeros((len(ids), 1))))
     assert made.rows(typed, k).tolist() == completed(ids, typed, k)
+
+
+def test_completion_of_an_earlier_save_is_not_kept():
+    page = _Page(lambda: None)
+    gone = []
+    for _ in range(3):
+        for side in ("item", "user"):
+            vectors = Vectors.of(["lantern", "cup"], [[1.0], [2.0]], name=side)
+            made = page._completion(vectors)
+            assert page._completion(vectors) is made
+            gone += [weakref.ref(vectors), weakref.ref(made)]
+    del vectors, made
+    gc.collect()
+    assert [one() is None for one in gone] == [True] * 8 + [False] * 4
 
 
 def test_completion_looks_through_more_ids_than_it_does_at_once(monkeypatch):

@@ -22,7 +22,6 @@ from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial, wraps
 from threading import Lock
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
@@ -122,7 +121,7 @@ class _Page:
     def __init__(self, current: Callable[[], Served]) -> None:
         self._current = current
         self._better = Better(current)
-        self._completions: WeakKeyDictionary[Vectors, Completion] = WeakKeyDictionary()
+        self._completions: dict[str, tuple[Vectors, Completion]] = {}
         self._lock = Lock()
 
     def info(self, served: Served, _: Request) -> Response:
@@ -219,9 +218,10 @@ class _Page:
 
     def _completion(self, vectors: Vectors) -> Completion:
         with self._lock:
-            found = self._completions.get(vectors)
-            if found is None:
-                found = self._completions[vectors] = Completion(vectors)
+            of, found = self._completions.get(vectors.name, (None, None))
+            if of is not vectors or found is None:  # the one before goes with its vectors
+                found = Completion(vectors)
+                self._completions[vectors.name] = vectors, found
             return found
 
     def _side(self, served: Served, request: Request) -> str:
