@@ -469,6 +469,18 @@ def test_any_flipped_bit_of_an_arrow_stream_is_an_answer_or_a_refusal(shopped):
         assert answer.status_code in {200, 400, 404, 413}, (at, answer.text)
 
 
+def test_more_that_is_near_than_is_found_at_once_is_refused_before_it_is_looked_for(folders):
+    with serving(folders / "odd", limits=Limits(found=12)) as client:
+        for what, each in (("ids", "lantern"), ("vectors", [1, 2, 3, 4])):
+            for count, k, expected in ((4, 3, 200), (12, 1, 200), (5, 3, 413), (2, 7, 413), (0, 3, 400)):
+                answer = client.post("/v1/similar", json={what: [each] * count, "k": k})
+                assert answer.status_code == expected, answer.text
+        assert client.post("/v1/similar", json={"ids": ["lantern", "é"]}).status_code == 413  # of each, 10
+        assert client.post("/v1/similar", json={"positive": ["lantern"] * 5, "k": 12}).status_code == 200
+        assert client.get("/v1/similar?id=lantern&k=12").status_code == 200
+        assert "<th>ids or vectors, times k</th><td>12</td>" in client.get("/docs").text
+
+
 FUZZED = """
 import random, sys
 from hotrow.serve.answers import RefusedError
@@ -488,7 +500,7 @@ for _ in range(10_000):
 
 def test_an_arrow_stream_of_any_bytes_is_read_or_refused_and_never_ends_the_process():
     body = stream(pa.table({"id": [1, 2, 3]}))
-    done = subprocess.run([sys.executable, "-c", FUZZED], input=body, capture_output=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", FUZZED], check=False, input=body, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr[-1000:]
 
 

@@ -95,6 +95,8 @@ class Asking:
                 400, f"one of ids, vectors, or positive (with negative) is to be given; got {ways or 'none'}"
             )
         k = self._k(asked["k"])
+        if ways in (["ids"], ["vectors"]):
+            self._check_found(len(asked[ways[0]]), k, ways[0])
         side = served.folder.side(asked["side"]).name
 
         def answer() -> Answer:
@@ -117,7 +119,6 @@ class Asking:
         return answer
 
     def _near(self, search: Search, queries: np.ndarray, k: int, within: Any) -> list[dict[str, Any]]:
-        self._check_number(len(queries), "vectors")
         if queries.shape[1] != search.vectors.dim:
             raise RefusedError(400, f"vectors have {search.vectors.dim} numbers here; got {queries.shape[1]}")
         found = search.named(*search.near(queries, k, within=within))
@@ -140,6 +141,16 @@ class Asking:
         if k > self.limits.k:
             raise RefusedError(413, f"k is at most {self.limits.k:,} here; got {k:,}")
         return k
+
+    def _check_found(self, count: int, k: int, what: str) -> None:
+        """All is found, and then written, before any of it is sent."""
+        self._check_number(count, what)
+        if count * k > self.limits.found:
+            raise RefusedError(
+                413,
+                f"{what} times k is at most {self.limits.found:,} here; got {count:,} times {k:,}: ask in several "
+                "requests",
+            )
 
     # --- what goes with ----------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ class Limits:
     body         bytes of a request's body
     ids          of a request, whatever they are for
     k            length of a list that is answered
+    found        ids that are found, of all lists of an answer together: `k` times the ids or vectors asked for
     connections  at a time; one more is answered 503
     threads      that search and recommend, and write large answers
     waiting      requests that wait for such a thread; one more is answered 503
@@ -30,6 +31,7 @@ class Limits:
     body: int = 1 << 20
     ids: int = 10_000
     k: int = 1_000
+    found: int = 100_000
     connections: int = 512
     threads: int = 2
     waiting: int = 32

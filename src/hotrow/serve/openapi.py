@@ -119,6 +119,7 @@ def page(endpoints: Iterable[Endpoint], limits: Limits) -> str:
         "bytes of a body": limits.body,
         "ids a request": limits.ids,
         "k": limits.k,
+        "ids or vectors, times k": limits.found,
         "connections": limits.connections,
         "seconds to an answer": limits.answer,
     }
