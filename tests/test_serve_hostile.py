@@ -14,6 +14,7 @@ from serving import address, drained, made, raw, running, table_of, until
 
 from hotrow.errors import ArgumentError
 from hotrow.serve import Limits, create_app
+from hotrow.serve.answers import RefusedError
 from hotrow.serve.hands import Hands
 
 LIMITS = Limits(head=4096, body=10_000, slow=0.4, connections=8, threads=1, waiting=1, answer=1.0, stop=1.0)
@@ -214,22 +215,52 @@ def test_more_connections_than_allowed_are_told_or_ended_and_others_served_after
 def test_work_that_takes_too_long_or_is_too_much_is_refused(folder):
     async def ask():
         hands, held = Hands(LIMITS), threading.Event()
-        first = asyncio.create_task(hands.do(held.wait))
-        second = asyncio.create_task(hands.do(lambda: "done"))
+        begun = []
+
+        def work(name, wait=True):
+            begun.append(name)
+            return held.wait() if wait else name
+
+        first = asyncio.create_task(hands.do(lambda: work("first")))
+        second = asyncio.create_task(hands.do(lambda: work("second", wait=False)))
         await asyncio.sleep(0.1)
-        with pytest.raises(Exception, match="too many requests") as refused:
-            await hands.do(lambda: "never")
+        with pytest.raises(RefusedError, match="too many requests") as refused:
+            await hands.do(lambda: work("third", wait=False))
         assert refused.value.status == 503
-        with pytest.raises(Exception, match="longer than 1 s"):
+        with pytest.raises(RefusedError, match="longer than 1 s"):
             await first
+        with pytest.raises(RefusedError, match="too many requests"):  # it has never begun
+            await second
+        gone = asyncio.create_task(hands.do(lambda: work("gone", wait=False)))
+        await asyncio.sleep(0.1)
+        gone.cancel()
+        await asyncio.sleep(0.1)
+        last = asyncio.create_task(hands.do(lambda: work("last", wait=False)))
+        await asyncio.sleep(0.1)
         held.set()
-        with pytest.raises(Exception, match="longer than 1 s"):
-            await second  # it began too late
-        await asyncio.sleep(0.2)
-        assert await hands.do(lambda: "free") == "free"
+        assert await last == "last"
+        assert begun == ["first", "last"]
         hands.close()
 
     asyncio.run(ask())
+
+
+def test_threads_that_are_let_go_are_there_again_also_for_another_loop():
+    hands, held = Hands(LIMITS), threading.Event()
+
+    async def leave_one_behind():
+        with pytest.raises(RefusedError, match="longer than 1 s"):
+            await hands.do(held.wait)
+        hands.close()
+
+    async def ask():
+        return await asyncio.gather(hands.do(lambda: 1), hands.do(lambda: 2))
+
+    for _ in range(2):
+        asyncio.run(leave_one_behind())
+        assert asyncio.run(ask()) == [1, 2]
+        hands.close()
+    held.set()
 
 
 def test_an_error_that_nobody_thought_of_is_500_and_told_once_without_what_was_asked(folder, caplog, monkeypatch):
