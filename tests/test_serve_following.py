@@ -115,7 +115,8 @@ def test_a_search_that_cannot_be_made_is_told_and_vectors_are_served(tmp_path, m
         until(lambda: client.get("/ready").json()["sides"]["id"]["search"].startswith("failed: vectors that"))
         assert client.get("/v1/lookup?id=id+3").status_code == 200
         answer = client.get("/v1/similar?id=id+3")
-        assert (answer.status_code, answer.json()["error"]["message"]) == (400, "vectors that can't be searched")
+        assert answer.status_code == 503
+        assert "vectors that can't be searched" in answer.json()["error"]["message"]
 
 
 def test_the_search_before_answers_while_the_next_one_is_made(tmp_path, monkeypatch):
@@ -163,3 +164,62 @@ def test_a_search_that_is_being_made_does_not_hold_up_the_end(tmp_path, monkeypa
         assert client.get("/ready").json()["sides"]["id"]["search"] == "being made"
         assert client.get("/v1/similar?id=id+3").status_code == 503
     assert not any(thread.name == "hotrow-following" for thread in threading.enumerate())
+
+
+def test_an_application_that_has_ended_can_begin_again_and_goes_on_following(tmp_path):
+    table = filled(1)
+    table.save(tmp_path)
+    app = create_app(tmp_path, every=0.02)
+    for new in ("a", "b", "c"):
+        with running(app) as client:
+            made(client)
+            assert client.get("/v1/similar?id=id+3").status_code == 200
+            table.find([new], grow=True)
+            table.save(tmp_path)
+            until(lambda: client.get("/ready").json()["sides"]["id"]["rows"] == len(table))
+            assert client.get(f"/v1/lookup?id={new}").status_code == 200
+            assert client.get("/metrics").status_code == 200
+
+
+def test_a_search_whose_making_the_end_has_stopped_is_made_at_the_next_begin(tmp_path, monkeypatch):
+    from hotrow.search import Search
+
+    going, opened = threading.Event(), Search.open
+
+    def endless(*_, progress, **__):
+        while True:
+            going.set()
+            progress(1, 2, {})
+
+    monkeypatch.setattr(Search, "open", endless)
+    filled(1).save(tmp_path)
+    app = create_app(tmp_path)
+    with running(app):
+        assert going.wait(60)
+    monkeypatch.setattr(Search, "open", opened)
+    with running(app) as client:
+        made(client)
+        assert client.get("/v1/similar?id=id+3").status_code == 200
+
+
+def test_following_outlives_what_nobody_thought_of_and_tells_it(tmp_path, monkeypatch, caplog):
+    table = filled(1)
+    table.save(tmp_path)
+    app = create_app(tmp_path, every=0.02)
+    look, failed = app.following.look, threading.Event()
+
+    def broken():
+        failed.set()
+        raise ZeroDivisionError("of nobody")
+
+    with running(app) as client:
+        made(client)
+        monkeypatch.setattr(app.following, "look", broken)
+        assert failed.wait(60)
+        until(lambda: "of nobody" in str(client.get("/ready").json()["problem"]))
+        monkeypatch.setattr(app.following, "look", look)
+        table.find(["new"], grow=True)
+        table.save(tmp_path)
+        until(lambda: client.get("/v1/lookup?id=new").status_code == 200)
+        assert client.get("/ready").json()["problem"] is None
+    assert "of nobody" in caplog.text

@@ -12,14 +12,15 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from hotrow.errors import ArgumentError, HotrowError, UnknownIdError
+from hotrow.errors import ArgumentError, HotrowError, MissingExtraError, UnknownIdError
 from hotrow.models.folders import Folder
-from hotrow.serve.answers import busy
+from hotrow.serve.answers import RefusedError, busy
 
 if TYPE_CHECKING:
     from hotrow.maps import Map
@@ -124,12 +125,18 @@ class Served:
     def search(self, side: str | None = None) -> Search:
         """The search over a side; while it is made, the one before. Refused with 503 while there is neither.
 
-        A search that couldn't be made raises what it failed with, unless there is one before.
+        Refused with 503 as well, by what it failed with, if it couldn't be made and there is none before; a missing
+        extra is raised as it is.
         """
         name = self.folder.side(side).name
         future, earlier = self._searches[name], self._earlier.get(name)
-        if future.done() and (earlier is None or future.exception() is None):
+        error = future.exception() if future.done() else None
+        if future.done() and error is None:
             return future.result()
+        if earlier is None and error is not None:
+            if isinstance(error, MissingExtraError):
+                raise error
+            raise RefusedError(503, f"there is no search over side {name!r}: {error}")
         if earlier is None:
             raise busy(f"the search over side {name!r} is being made; try again soon")
         return earlier
@@ -144,8 +151,10 @@ class Served:
         return {name: _state(future) for name, future in self._searches.items()}
 
     def make(self, progress: Progress | None = None) -> None:
-        """Make all searches; called once, in a thread. What fails is kept, and said by `states` and `search`."""
+        """Make all searches that aren't made, in a thread. What fails is kept, and said by `states` and `search`."""
         for name, future in self._searches.items():
+            if future.done():
+                continue
             try:
                 future.set_result(self._search_of(name, progress))
             except StoppedError:
@@ -252,10 +261,19 @@ class Following:
             self._thread.join(_GIVEN_UP)
 
     def _run(self) -> None:
-        with suppress(StoppedError):
-            self._served.make(self._going)
-            while not self._ended.wait(self._every):
-                self.look()
+        self._try(partial(self._served.make, self._going))
+        while not self._ended.wait(self._every):
+            self._try(self.look)
+
+    def _try(self, step: Callable[[], object]) -> None:
+        """A thread that died would serve the old for ever, and not say so."""
+        try:
+            step()
+        except StoppedError:
+            pass  # it has ended, then
+        except Exception as error:
+            self.problem = repr(error)
+            log.exception("something newer may not be served")
 
     def _going(self, done: int, total: int, facts: dict[str, Any]) -> None:
         """Told by what takes long: the process can't end within it, for threads of its own would have to."""
@@ -267,11 +285,8 @@ class Following:
         before = self._served
         try:
             folder = before.folder.moved_on()
-        except (HotrowError, OSError) as error:
-            self._say(str(error))
-            return False
-        except Exception as error:  # noqa: BLE001 — a thread that died would serve the old for ever, and not say so
-            self._say(repr(error))
+        except Exception as error:  # noqa: BLE001 — whatever it is, what is served can be served on
+            self._say(str(error) if isinstance(error, HotrowError | OSError) else repr(error))
             return False
         self.problem = None
         if folder is before.folder:
