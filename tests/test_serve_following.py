@@ -11,7 +11,7 @@ import pytest
 from serving import made, running, serving, shop, table_of, until, vectors_of
 
 import hotrow
-from hotrow.errors import ArgumentError
+from hotrow.errors import ArgumentError, DataError
 from hotrow.serve import create_app
 
 IDS = [f"id {i}" for i in range(400)]
@@ -223,3 +223,32 @@ def test_following_outlives_what_nobody_thought_of_and_tells_it(tmp_path, monkey
         until(lambda: client.get("/v1/lookup?id=new").status_code == 200)
         assert client.get("/ready").json()["problem"] is None
     assert "of nobody" in caplog.text
+
+
+def test_what_is_known_of_ids_stays_where_it_cannot_be_told_any_more(tmp_path, caplog):
+    from hotrow.search import Metadata
+
+    table, broken = filled(1), []
+
+    def told(folder, side):
+        if broken:
+            raise DataError("the file has gone")
+        known = {"id": IDS, "half": ["ab"[i % 2] for i in range(len(IDS))], "number": [i / 2 for i in range(len(IDS))]}
+        return Metadata.of(known, folder.side(side), id="id")
+
+    table.save(tmp_path)
+    with serving(tmp_path, metadata=told, every=0.02) as client:
+        columns = client.get("/v1/map").json()["columns"]
+        for new in ("new", "newer"):
+            broken.append(new)
+            table.find([new], grow=True)
+            table.save(tmp_path)
+            until(lambda: client.get("/ready").json()["sides"]["id"]["rows"] == len(table))
+            made(client)
+            for _ in range(2):
+                found = client.get("/v1/similar?id=id+3&where=half:a&where=number:2..4&k=10").json()["similar"]
+                assert {each["id"] for each in found} == {"id 4", "id 6", "id 8"}
+                assert [each["name"] for each in client.get("/v1/map").json()["columns"]] == [
+                    each["name"] for each in columns
+                ]
+    assert caplog.text.count("the file has gone") == 2

@@ -130,7 +130,10 @@ def test_a_token_that_others_can_read_is_warned_of(tmp_path, caplog):
     [
         (["nowhere"], "holds neither"),
         (["shop", "--host", "0.0.0.0"], "--token-file"),
-        (["shop", "--token-file", "nowhere"], "nowhere"),
+        (["shop", "--token-file", "nowhere"], "openssl rand -hex 32 > nowhere"),
+        (["shop", "--token-file", "."], "openssl rand"),
+        (["shop", "--metadata", "nope.csv"], "nope.csv"),
+        (["shop", "--metadata", "user=nope.csv"], "nope.csv"),
         (["shop", "--metadata", "shelf=shelves.csv"], "there is no side 'shelf'"),
         (["shop", "--metadata", "a.csv", "--metadata", "b.csv"], "twice"),
     ],

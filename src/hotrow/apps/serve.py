@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
 import stat
 import sys
@@ -49,9 +50,12 @@ def serve(options: argparse.Namespace, output: Output) -> None:
         token=token,
         hosts=(*LOCAL, options.host, *options.allow_host),
     )
-    sides = app.following.current().folder.sides
-    for side in options.metadata:
-        _check_side(side, list(sides))
+    served = app.following.current()
+    sides = served.folder.sides
+    for given in options.metadata:
+        _check_side(given, list(sides))
+    for given in options.metadata:  # what can't be read is said now, and not to whoever opens the page
+        served.tell(_split(given)[0] or None)
 
     def started(server: Server) -> None:
         output.result({"url": server.url, "stamp": app.following.current().stamp})
@@ -70,9 +74,11 @@ def read_token(path: Path) -> str:
         text = path.read_text("utf-8").strip()
     except UnicodeDecodeError as error:
         raise DataError(f"{path} isn't text; {_MAKE.format(path)}") from error
+    except OSError as error:
+        raise DataError(f"{path} can't be read ({error.strerror}); {_MAKE.format(path)}") from error
     if not _TOKEN.fullmatch(text):
         raise DataError(f"{path} has no token of 16 or more letters, digits and -._~+/; {_MAKE.format(path)}")
-    if path.stat().st_mode & stat.S_IROTH:
+    if os.name == "posix" and path.stat().st_mode & stat.S_IROTH:
         log.warning("%s can be read by every user of this machine: chmod 600 %s", path, path)
     return text
 

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, cast
@@ -66,6 +67,7 @@ class Served:
         self._searches: dict[str, Future[Search]] = {name: Future() for name in folder.sides}
         self._earlier = {} if before is None else before.searches()
         self._metadata: dict[str, Metadata | None] = {}
+        self._known_before = {} if before is None else before._known()
         self._maps: dict[str, Map] = {}
         self._maps_before: dict[str, Map] = {} if before is None else {**before._maps_before, **before._maps}
         self._telling, self._drawing = Lock(), Lock()
@@ -185,13 +187,36 @@ class Served:
 
     # --- what is known beside ----------------------------------------------------------------------------------------
 
-    def metadata(self, side: str | None = None) -> Metadata | None:
-        """What is known of the ids of a side, aligned with `folder.side(side).ids()`; None if nothing is."""
+    def tell(self, side: str | None = None) -> Metadata | None:
+        """As `metadata`, but what can't be told raises what it failed with."""
         name = self.folder.side(side).name
         with self._telling:
             if name not in self._metadata:
                 self._metadata[name] = None if self._told is None else self._told(self.folder, name)
+                self._known_before.pop(name, None)
             return self._metadata[name]
+
+    def metadata(self, side: str | None = None) -> Metadata | None:
+        """What is known of the ids of a side, aligned with `folder.side(side).ids()`; None if nothing is.
+
+        If that can't be told any more, it is logged once, and what was known before is known of ids that are still
+        there.
+        """
+        name = self.folder.side(side).name
+        try:
+            return self.tell(name)
+        except Exception as error:  # noqa: BLE001 — of whatever tells it; the page goes on without
+            with self._telling:
+                if name not in self._metadata:
+                    log.warning("what is known of side %r stays as it was, and can't be told: %s", name, error)
+                    before = self._known_before.get(name)
+                    self._metadata[name] = None if before is None else _aligned(*before, self.folder.sides[name])
+                return self._metadata[name]
+
+    def _known(self) -> dict[str, tuple[Vectors, Metadata]]:
+        with self._telling:
+            made = {name: (self.folder.sides[name], one) for name, one in self._metadata.items() if one is not None}
+            return {name: one for name, one in self._known_before.items() if name not in self._metadata} | made
 
     # --- the picture -------------------------------------------------------------------------------------------------
 
@@ -211,6 +236,21 @@ class Served:
         """Let this be the map of a side from now on, also for what is served next."""
         with self._drawing:
             self._maps[side] = better
+
+
+def _aligned(of: Vectors, known: Metadata, vectors: Vectors) -> Metadata:
+    """What is known of some ids, as what is known of others: nothing of those that are new."""
+    rows = of.rows(vectors.ids())
+    new = rows < 0
+    columns = {
+        name: replace(
+            column,
+            codes=np.where(new, np.int32(-1), column.codes[rows]) if len(column.codes) else column.codes,
+            numbers=np.where(new, np.float32(np.nan), column.numbers[rows]) if len(column.numbers) else column.numbers,
+        )
+        for name, column in known.columns.items()
+    }
+    return replace(known, columns=columns)
 
 
 def _newest(table: Any) -> str:
