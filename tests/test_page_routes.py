@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import socket
 import weakref
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,6 +15,8 @@ import pytest
 from browser import HOSTILE, lamps, serving, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from serving import address, running
+from serving import until as eventually
 
 import hotrow
 
@@ -25,7 +28,7 @@ import httpx
 from hotrow.errors import HotrowError
 from hotrow.maps import Map
 from hotrow.models import Vectors, open_folder
-from hotrow.serve import create_app
+from hotrow.serve import Limits, create_app, desk
 from hotrow.serve.completion import Completion
 from hotrow.serve.page import _Page
 
@@ -279,3 +282,40 @@ def test_a_better_map_of_few_ids_or_without_umap_is_refused(tmp_path, folder, mo
     with asked(folder) as client:
         assert 'pip install "hotrow[umap]"' in state(client)["message"]
         refused(client.post("/v1/map/better"), 501)
+
+
+def test_more_large_answers_of_the_page_than_are_sent_at_once_are_refused_as_busy(client, monkeypatch):
+    points = client.get("/v1/map/points").content
+    assert len(points) > 100
+    monkeypatch.setattr(desk, "_SLOWLY", 100)
+    answers = [client.get(path) for path in ("/v1/map/points", "/page/main.js", "/v1/lookup?id=a-lamp-000")]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert answers[0].content == points
+    assert client.head("/page/main.js").status_code == 200
+    monkeypatch.setattr(desk, "_LARGE", 0)
+    for path in ("/v1/map/points", "/page/main.js", "/v1/lookup?id=a-lamp-000"):
+        answer = client.get(path)
+        assert "large answers" in refused(answer, 503)
+        assert answer.headers["retry-after"] == "1"
+    monkeypatch.undo()
+    assert 'hotrow_requests_total{path="other",status="503"} 2.0' in client.get("/metrics").text
+    assert client.get("/health").status_code == 200
+
+
+def test_large_answers_that_nobody_reads_leave_their_places_when_they_are_cut_off(tmp_path, monkeypatch):
+    table = hotrow.Table(2)
+    table.find(np.arange(1 << 20), grow=True)
+    table.save(tmp_path)
+    monkeypatch.setattr(desk, "_LARGE", 2)
+    app = create_app(tmp_path, method="exact", limits=Limits(slow=1.0))
+    with running(app) as client:
+        assert len(client.get("/v1/map/points").content) == 8 << 20
+        deaf = [socket.socket() for _ in range(2)]
+        for one in deaf:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.connect(address(client.base_url))
+            one.sendall(b"GET /v1/map/points HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        eventually(lambda: client.get("/v1/map/points").status_code == 503)
+        eventually(lambda: client.get("/v1/map/points").status_code == 200)
+        for one in deaf:
+            one.close()

@@ -81,7 +81,8 @@ class Desk:
         self._open = {e.path for e in self._endpoints.values() if e.open} | {"/"}
         self._onward, self._limits, self._measures = onward, limits, measures
         self._token = None if token is None else token.encode("utf-8")
-        self._hosts, self._right = hosts, b""
+        self._hosts = hosts
+        self._right: bytes | None = None
         self.hands = Hands(limits)
         self._large = 0
         self._told: set[tuple[str, str]] = set()
@@ -110,8 +111,8 @@ class Desk:
         """None, if who asks may: the Host is ours, a site's script isn't another site's, the token is the right one."""
         path: str = scope["path"]
         if self._hosts is not None:
-            host = headers.get(b"host", b"")
-            if host != self._right and _name_of(host) not in self._hosts:
+            host = headers.get(b"host")
+            if host is None or (host != self._right and _name_of(host) not in self._hosts):
                 return refusal(
                     421,
                     "the Host of this request isn't this server's; `hotrow serve … --allow-host NAME` makes it so",
@@ -221,42 +222,51 @@ class Desk:
     # --- what is answered --------------------------------------------------------------------------------------------
 
     async def _write(self, answer: Answer, send: Send) -> None:
-        body = answer.body
-        if len(body) < _SLOWLY:
+        if len(answer.body) < _SLOWLY or self._large < _LARGE:
             await send(_start(answer))
-            await send({"type": "http.response.body", "body": body})
+            await self._send_body({"type": "http.response.body", "body": answer.body}, send)
+        else:
+            await self._send_busy(send)
+
+    async def _send_body(self, message: Message, send: Send) -> None:
+        """The last of an answer; a large one counts until its client has read most of it, or has been given up."""
+        if len(message.get("body", b"")) < _SLOWLY:
+            await send(message)
             return
-        if self._large >= _LARGE:
-            answer = busy("too many large answers are being read; try again soon").answer()
-            await send(_start(answer))
-            await send({"type": "http.response.body", "body": answer.body})
-            return
-        self._large += 1  # until the client has read most of it, or has been given up
+        self._large += 1
         try:
-            await send(_start(answer))
-            await send({"type": "http.response.body", "body": body, "more_body": True})
+            await send({**message, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
         finally:
             self._large -= 1
 
-    async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> int:
-        """Ask who is behind for an answer, and add what every answer has; return its status."""
-        status = 500
+    async def _send_busy(self, send: Send) -> int:
+        answer = busy("too many large answers are being read; try again soon").answer()
+        await send(_start(answer))
+        await send({"type": "http.response.body", "body": answer.body})
+        return answer.status
 
-        async def with_security(message: Message) -> None:
-            nonlocal status
+    async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> int:
+        """Ask who is behind for an answer, which is whole, and add what every answer has; return its status."""
+        start: Message = {"status": 500}
+
+        async def answer(message: Message) -> None:
+            nonlocal start
             if message["type"] == "http.response.start":
-                status = message["status"]
                 headers = list(message.get("headers", []))
                 said = {name.lower() for name, _ in headers}
-                message = {**message, "headers": [*headers, *(each for each in SECURITY if each[0] not in said)]}
-            await send(message)
+                start = {**message, "headers": [*headers, *(each for each in SECURITY if each[0] not in said)]}
+            elif len(message.get("body", b"")) < _SLOWLY or self._large < _LARGE:
+                await send(start)
+                await self._send_body(message, send)
+            else:
+                start["status"] = await self._send_busy(send)
 
         try:
-            await self._onward(scope, receive, with_security)
+            await self._onward(scope, receive, answer)
         except Exception as error:  # noqa: BLE001 — whatever it is, Starlette has answered 500
             self._tell(scope, error)
-        return status
+        return start["status"]
 
 
 def _start(answer: Answer) -> Message:
