@@ -192,7 +192,13 @@ def test_what_comes_next_goes_by_items_in_their_order(folders):
 
 
 def test_a_saved_table_recommends_nothing_and_says_so(odd):
-    assert odd.post("/v1/recommend", json={"items": ["lantern"]}).status_code == 400
+    for answer in (
+        odd.post("/v1/recommend", json={"items": ["lantern"]}),
+        odd.get("/v1/recommend?user=lantern"),
+    ):
+        assert answer.status_code == 400
+        message = answer.json()["error"]["message"]
+        assert message == "a saved table recommends nothing; /v1/similar?id=… has what is near an id"
 
 
 # --- the picture -----------------------------------------------------------------------------------------------------

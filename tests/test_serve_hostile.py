@@ -93,6 +93,14 @@ def test_what_is_no_request_or_too_much_of_one_is_answered_and_ended(client, dat
     assert found == expected or (expected == 0 and 400 <= found < 500), answer[:300]
 
 
+def test_a_request_without_a_host_is_refused_from_the_first_on(folder):
+    with running(create_app(folder)) as client:
+        for version in ("1.0", "1.1"):
+            data = f"GET /health HTTP/{version}\r\nConnection: close\r\n\r\n".encode()
+            assert status(raw(client.base_url, data)) == 421
+            assert status(raw(client.base_url, data.replace(b"\r\nC", b"\r\nHost:\r\nC"))) == 421
+
+
 def test_a_head_that_comes_slowly_or_never_is_cut_off(client):
     begin = time.monotonic()
     with socket.create_connection(address(client.base_url), timeout=30) as silent:

@@ -159,6 +159,8 @@ class Asking:
         served, asked = self.current(), call.asked
         model, k = served.folder.model, self._k(asked["k"])
         user, items = asked.get("user"), asked.get("items")
+        if not isinstance(model, Retrieval | Ratings | NextItem):
+            raise RefusedError(400, f"{_what(model)} recommends nothing; /v1/similar?id=… has what is near an id")
         if user is not None:
             if not isinstance(model, Retrieval | Ratings):
                 raise RefusedError(400, f'{_what(model)} knows no users: POST /v1/recommend {{"items": […]}}')
@@ -216,4 +218,4 @@ def _what(model: Any) -> str:
         "NextItem": "a next-item model",
     }
     kind = next((name for name in names if any(base.__name__ == name for base in type(model).__mro__)), None)
-    return names[kind] if kind else "what is served" if model is None else "a classifier"
+    return names[kind] if kind else "a saved table" if model is None else "a classifier"
