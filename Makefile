@@ -31,7 +31,7 @@ WORKERS := -n auto --maxprocesses 4
 
 # What comes out the same whichever way kernels run: once is enough.
 ONCE := $(foreach name,\
-    docs ops crashes disk faults killed model_crashes hostile checkpoint torch_snapshots jax_examples torch_example \
+    house docs ops crashes disk faults killed model_crashes hostile checkpoint torch_snapshots jax_examples torch_example \
     benchmarks explain readers folders search_cli search_kept search_metadata search_recall maps maps_page \
     forgetting_derived export export_atlas export_lookups import import_export import_gensim card page page_routes \
     serve serve_following serve_hostile serve_program serve_soak,--ignore=tests/test_$(name).py)

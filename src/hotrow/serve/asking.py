@@ -121,7 +121,7 @@ class Asking:
     def _near(self, search: Search, queries: np.ndarray, k: int, within: Any) -> list[dict[str, Any]]:
         if queries.shape[1] != search.vectors.dim:
             raise RefusedError(400, f"vectors have {search.vectors.dim} numbers here; got {queries.shape[1]}")
-        found = search.named(*search.near(queries, k, within=within))
+        found = search.named(*search.near(queries, k, within=within, mixed=True))
         return [{"similar": _list(*each)} for each in zip(*found, strict=True)]
 
     def _known(self, vectors: Vectors, ids: Sequence[Any], what: str) -> list[Any]:
