@@ -198,9 +198,14 @@ def test_a_click_on_a_point_chooses_it_and_lines_go_to_its_neighbours(visit, fol
 
 
 def test_the_pointer_over_a_point_shows_its_id_and_its_group(visit):
-    places = visit.places()
-    visit.page.mouse.move(*places[401])  # <img …>, of a group that is right to left
-    visit.page.locator("#tip").wait_for()
+    tip = visit.page.locator("#tip")
+    for _ in range(50):  # the map may still be moving to its place
+        x, y = visit.places()[401]  # <img …>, of a group that is right to left
+        visit.page.mouse.move(x, y)
+        visit.page.wait_for_timeout(100)
+        if tip.is_visible():
+            break
+    assert tip.is_visible()
     point = visit.page.evaluate("() => hotrow.page.atlas.marks.hovered")
     assert point >= 0
     assert visit.page.locator("#tip .id").count() == 1

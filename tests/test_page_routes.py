@@ -87,7 +87,7 @@ def test_points_and_columns_are_bytes_in_the_order_of_ids(client, folder):
     codes = client.get("/v1/map/column", params={"name": "<i>kind</i>"}).content
     assert np.array_equal(np.frombuffer(codes, "<i4"), metadata.columns["<i>kind</i>"].codes)
     sizes = client.get("/v1/map/column?name=size").content
-    assert np.array_equal(np.frombuffer(sizes, "<f4"), metadata.columns["size"].numbers)
+    assert np.array_equal(np.frombuffer(sizes, "<f4"), metadata.columns["size"].numbers.astype("<f4"))
 
 
 def test_ids_go_to_rows_and_back_whatever_they_are(client, folder):
