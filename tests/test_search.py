@@ -120,6 +120,7 @@ def test_vectors_far_from_zero_keep_their_order(metric):
     check(Search(Vectors.of(np.arange(500), vectors), metric=metric), vectors[:30] + np.float32(0.01), 5)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("metric", METRICS)
 def test_an_index_finds_nearly_all_and_scores_it_as_exact_search_does(metric):
     drawn = clusters(4_200, 16)
@@ -138,6 +139,7 @@ def test_an_index_finds_nearly_all_and_scores_it_as_exact_search_does(metric):
     assert np.array_equal(scores[rows == near], best[rows == near])
 
 
+@pytest.mark.compiled
 @pytest.mark.usefixtures("small_index")
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_filtered_index_gives_only_what_may_come_and_all_there_is(metric):
@@ -294,6 +296,7 @@ def test_many_rows_get_an_index_by_themselves(monkeypatch):
 # --- updates ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.compiled
 @settings(max_examples=25)
 @pytest.mark.parametrize("metric", METRICS)
 @given(st.integers(0, 2**32), st.lists(st.sampled_from(["grow", "change", "leave", "equal", "order"]), max_size=4))
@@ -324,6 +327,7 @@ def test_an_updated_index_answers_for_what_grew_changed_left_and_moved(metric, s
         assert np.array_equal(before.near(asked_before and search.vectors.vectors()[:3], 4)[1], asked_before[1])
 
 
+@pytest.mark.compiled
 def test_an_update_builds_nothing_anew_unless_most_has_changed(monkeypatch):
     vectors = clusters(1_000)
     search = Search(Vectors.of(np.arange(1_000), vectors), method="usearch")
@@ -364,6 +368,7 @@ def test_an_index_that_finds_less_than_it_did_is_built_anew(monkeypatch):
     assert built
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("method", ["exact", "usearch"])
 def test_many_threads_ask_while_another_makes_the_next(method):
     vectors = clusters(2_000)
