@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from loaders import seal_again
 from sklearn import metrics as theirs
 
-from hotrow.apps import dates, kinds, negatives, rows
+from hotrow.apps import backends, dates, kinds, negatives, rows
 from hotrow.apps.cli import main
 from hotrow.apps.frame import read_frame
 from hotrow.data import debian_packages
@@ -567,3 +567,18 @@ def test_a_classifier_that_is_asked_for_users_and_items_says_what_it_has(capfd, 
     classifier_files.save(tmp_path, DESCRIBED, lambda path: path.write_bytes(b"net"))
     assert main([asked[0], str(tmp_path), *asked[1:]]) == 1
     assert "holds a classifier" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["similar", "MODEL", "cup", "--side", "item"], ["index", "MODEL"], ["map", "MODEL"], ["serve", "MODEL"],
+     ["export", "MODEL", "--to", "parquet", "-o", "items.parquet"]],
+)  # fmt: skip
+def test_whatever_opens_a_classifier_chooses_a_backend_first(capfd, tmp_path, monkeypatch, command):
+    def prepare():
+        raise DataError("a backend is chosen")
+
+    monkeypatch.setattr(backends, "prepare", prepare)
+    (tmp_path / "classifier.json").write_text("{}")
+    assert main([str(tmp_path) if word == "MODEL" else word for word in command]) == 1
+    assert capfd.readouterr().err == "hotrow: a backend is chosen\n"

@@ -9,8 +9,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 from hotrow.errors import MissingExtraError
+from hotrow.models.classifier_files import is_classifier
 
 ORDER = ("jax", "torch", "tensorflow")
 """The quickest first, imports and compilation of a small net with it."""
@@ -26,6 +28,12 @@ def prepare() -> str:
         from hotrow.models.classify import backend
 
         return backend()
+
+
+def prepare_for(folder: str | os.PathLike[str]) -> None:
+    """Prepare, if a classifier is in this folder: nothing else that hotrow saves needs Keras to be opened."""
+    if is_classifier(Path(folder)):
+        prepare()
 
 
 def choose() -> None:

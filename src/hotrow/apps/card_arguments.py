@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from hotrow.apps.console import Output
+from hotrow.apps.lazily import lazily
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -20,10 +20,4 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     )
     command.add_argument("model", metavar="MODEL", help="a model's folder, or that of a saved table")
     command.add_argument("-o", "--out", metavar="FILE", help="where to write (default: README.md in the folder)")
-
-    def run(options: argparse.Namespace, output: Output) -> int:
-        from hotrow.apps.card import card
-
-        return card(options, output)
-
-    command.set_defaults(run=run)
+    command.set_defaults(run=lazily("card", "card"))

@@ -23,6 +23,7 @@ from hotrow.apps import (
     similar_arguments,
 )
 from hotrow.apps.console import Output, printable
+from hotrow.apps.lazily import lazily
 from hotrow.errors import HotrowError
 from hotrow.kernels.threads import set_threads
 
@@ -235,7 +236,7 @@ def _add_evaluate(commands: Any, common: argparse.ArgumentParser) -> None:
         "--skip-bad-lines", action="store_true", help="skip and count lines of too few or many fields"
     )
     evaluate.add_argument("--seed", type=int, default=0, metavar="N", help="of the intervals' bootstrap (default: 0)")
-    evaluate.set_defaults(run=_lazily("hotrow.apps.evaluate", "evaluate"))
+    evaluate.set_defaults(run=lazily("evaluate", "evaluate"))
 
 
 def _add_questions(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -252,7 +253,7 @@ def _add_questions(commands: Any, common: argparse.ArgumentParser) -> None:
         action="append",
         help="for somebody new: once for each item that they have, oldest first",
     )
-    recommend.set_defaults(run=_lazily("hotrow.apps.questions", "recommend"))
+    recommend.set_defaults(run=lazily("questions", "recommend"))
     lookup = commands.add_parser("lookup", parents=[common], help="the trained vector of an item or a user")
     lookup.add_argument("model", metavar="MODEL", help="the folder that `hotrow train` wrote, or that of a saved table")
     what = lookup.add_mutually_exclusive_group(required=True)
@@ -260,7 +261,7 @@ def _add_questions(commands: Any, common: argparse.ArgumentParser) -> None:
     what.add_argument("--user", metavar="ID")
     what.add_argument("--id", metavar="ID", help="in a saved table, or in a --column of a classifier")
     lookup.add_argument("--column", metavar="COLUMN", help="of a classifier")
-    lookup.set_defaults(run=_lazily("hotrow.apps.questions", "lookup"))
+    lookup.set_defaults(run=lazily("questions", "lookup"))
 
 
 def _add_predict(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -273,7 +274,7 @@ def _add_predict(commands: Any, common: argparse.ArgumentParser) -> None:
     predict.add_argument("model", metavar="MODEL", help="the folder of a classifier, or of a model of ratings")
     predict.add_argument("path", metavar="FILE", help="CSV, TSV, Parquet or Arrow IPC, with the columns of training")
     predict.add_argument("--out", metavar="FILE.csv", help="where to write (default: the terminal)")
-    predict.set_defaults(run=_lazily("hotrow.apps.predict", "predict"))
+    predict.set_defaults(run=lazily("predict", "predict"))
 
 
 def _add_care(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -284,14 +285,14 @@ def _add_care(commands: Any, common: argparse.ArgumentParser) -> None:
         ("verify", "read every byte of a model or a saved table against its checksums"),
     ):
         command = commands.add_parser(name, parents=[common, kept], help=text)
-        command.set_defaults(run=_lazily("hotrow.apps.care", name))
+        command.set_defaults(run=lazily("care", name))
     command = commands.add_parser(
         "compact", parents=[common, kept], help="make one snapshot of a saved table and the deltas after it"
     )
     command.add_argument(
         "--keep", type=settings.positive, default=2, metavar="N", help="snapshots that stay (default: 2)"
     )
-    command.set_defaults(run=_lazily("hotrow.apps.forget", "compact"))
+    command.set_defaults(run=lazily("forget", "compact"))
     _add_forget(commands, common, kept)
 
 
@@ -309,7 +310,7 @@ def _add_forget(commands: Any, *parents: argparse.ArgumentParser) -> None:
     command.add_argument("--column", metavar="COLUMN", help="of a classifier")
     command.add_argument("--rewrite", action="store_true", help="rewrite older generations, too")
     command.add_argument("--receipt", metavar="FILE", help="write what was removed as JSON; it names the ids")
-    command.set_defaults(run=_lazily("hotrow.apps.forget", "forget"))
+    command.set_defaults(run=lazily("forget", "forget"))
 
 
 def _add_explain(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -329,7 +330,7 @@ def _add_explain(commands: Any, common: argparse.ArgumentParser) -> None:
     explain.add_argument("--seed", type=int, default=0, metavar="N", help="of the weights (default: 0)")
     explain.add_argument("--svg", metavar="FILE", help="write the picture to a file as well")
     explain.add_argument("--lang", default="en", choices=["en", "zh"], help="English or Chinese words (default: en)")
-    explain.set_defaults(run=_lazily("hotrow.apps.explain", "explain"))
+    explain.set_defaults(run=lazily("explain", "explain"))
 
 
 def _add_bench(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -353,18 +354,7 @@ def _add_bench(commands: Any, common: argparse.ArgumentParser) -> None:
         "--ids", default="zipf", choices=["zipf", "uniform"], help="some ids frequent, or none (default: zipf)"
     )
     command.add_argument("--out", metavar="FILE", help="write a picture as well, in SVG")
-    command.set_defaults(run=_lazily("hotrow.apps.bench", "bench"))
-
-
-def _lazily(module: str, name: str):
-    """A command whose module is imported when it runs, so that `hotrow --help` is quick."""
-
-    def run(options: argparse.Namespace, output: Output) -> int | None:
-        from importlib import import_module
-
-        return getattr(import_module(module), name)(options, output)
-
-    return run
+    command.set_defaults(run=lazily("bench", "bench"))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotrow.apps import backends
@@ -14,7 +13,7 @@ from hotrow.apps.told import metadata_of
 from hotrow.exchange import atlas
 from hotrow.exchange.parquet import ID, VECTOR
 from hotrow.exchange.projector import SHOWN
-from hotrow.models import classifier_files, open_folder
+from hotrow.models import open_folder
 from hotrow.models.factors import factors_of
 from hotrow.store.targets import check_outside
 
@@ -82,8 +81,8 @@ def _choose_backend(options: argparse.Namespace) -> None:
     """Keras is loaded for a classifier, and to write for it: its lookups are TensorFlow's, whichever backend runs."""
     if options.to == "keras":
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    if options.to == "keras" or classifier_files.is_classifier(Path(options.model)):
         backends.prepare()
+    backends.prepare_for(options.model)
 
 
 def _say(output: Output, options: argparse.Namespace, side: Any, facts: dict[str, Any]) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 from hotrow.apps.card import CARD, renew_card
 from hotrow.apps.care import tables_of
 from hotrow.apps.console import Output, printable
-from hotrow.apps.questions import as_id, open_model
+from hotrow.apps.questions import open_model
 from hotrow.errors import DataError, HotrowError
 from hotrow.models import classifier_files, next_files, saving
+from hotrow.models.sides import parsed
 from hotrow.store import compact as compact_table
 from hotrow.store import derived, load, view
 from hotrow.store import generations as folders
@@ -123,7 +124,7 @@ def _forget_in_table(
     from hotrow.store import forgetting
 
     opened = view(path)
-    ids = [as_id(text, opened) for text in options.id]
+    ids = [parsed(text, opened.kind) for text in options.id]
     if options.rewrite:
         clear()
         with output.bar("rewriting", lambda facts: str(facts.get("file", ""))) as progress:
@@ -145,7 +146,7 @@ def _forget_in_model(folder: Path, options: argparse.Namespace, clear: Callable[
     model = open_model(folder)
     table = model.users if options.side == "user" else model.items
     pairs = len(model.pairs_in_order())
-    receipt = model.forget([as_id(text, table) for text in options.id], side=options.side)
+    receipt = model.forget([parsed(text, table.kind) for text in options.id], side=options.side)
     if receipt.removed:
         clear()
         model.save(folder)
@@ -181,7 +182,7 @@ def _forget_in_classifier(folder: Path, options: argparse.Namespace, clear: Call
         )
     model = open_classifier(folder)
     table = model.table(options.column)
-    receipt = table.forget([as_id(text, table) for text in options.id])
+    receipt = table.forget([parsed(text, table.kind) for text in options.id])
     if not receipt.removed:
         return []
     clear()

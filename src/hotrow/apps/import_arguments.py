@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from hotrow.apps import settings
-from hotrow.apps.console import Output
+from hotrow.apps.lazily import lazily
 from hotrow.exchange.reading import FORMATS
 
 
@@ -40,13 +40,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     table.add_argument("--learning-rate", type=settings.rate, metavar="N", help="its learning rate")
     table.add_argument("--seed", type=int, default=0, metavar="N", help="of the vectors of later ids (default: 0)")
     table.add_argument("--scratch", metavar="DIR", help="a folder for rows that the memory can't hold, while importing")
-
-    def run(options: argparse.Namespace, output: Output) -> int:
-        from hotrow.apps.importing import import_
-
-        return import_(options, output)
-
-    command.set_defaults(run=run)
+    command.set_defaults(run=lazily("importing", "import_"))
 
 
 def _add_what(command: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
+from hotrow.apps import backends
 from hotrow.apps.console import Output, printable
 from hotrow.apps.reading import counted
 from hotrow.apps.told import metadata_of
@@ -19,6 +20,7 @@ _NAMES = {"pca": "PCA", "umap": "UMAP"}
 def draw(options: argparse.Namespace, output: Output) -> None:
     """Write the map of a side as one file, and say what is in it."""
     started, path = time.perf_counter(), Path(options.out)
+    backends.prepare_for(options.model)
     folder = open_folder(options.model)
     check_path(folder, path)  # before the metadata are read
     vectors = folder.side(options.side)

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from hotrow.apps import settings
-from hotrow.apps.console import Output
+from hotrow.apps.lazily import lazily
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -45,10 +45,4 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
         "--most", type=settings.positive, default=1_000_000, metavar="N",
         help="points in the file; of more a spread sample (default: 1000000)",
     )  # fmt: skip
-    command.set_defaults(run=_run)
-
-
-def _run(options: argparse.Namespace, output: Output) -> None:
-    from hotrow.apps.map import draw
-
-    draw(options, output)
+    command.set_defaults(run=lazily("map", "draw"))

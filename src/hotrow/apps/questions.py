@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotrow.apps.console import Output, printable
-from hotrow.errors import DataError, IdError
+from hotrow.errors import DataError
 from hotrow.models import classifier_files, next_files
+from hotrow.models.sides import parsed
 
 if TYPE_CHECKING:
     from hotrow.models.next_item import NextItem
     from hotrow.models.ratings import Ratings
     from hotrow.models.retrieval import Retrieval
     from hotrow.table.view import View
-
-_INTEGER = re.compile(r"-?[0-9]+")
 
 
 def recommend(options: argparse.Namespace, output: Output) -> None:
@@ -31,7 +29,7 @@ def recommend(options: argparse.Namespace, output: Output) -> None:
             f"`hotrow recommend {options.model} --after ITEM --after ITEM`"
         )
     model = open_model(options.model)
-    user = as_id(options.id, model.users)
+    user = parsed(options.id, model.users.kind)
     ids, scores = model.recommend([user], k=options.k)
     show(output, {"user": user}, "recommended", "score", ids[0], scores[0])
 
@@ -42,7 +40,7 @@ def _recommend_after(options: argparse.Namespace, output: Output) -> None:
         raise DataError(f"give a USER or --after, not both; got {options.id!r} and --after")
     if next_files.is_next_item(Path(options.model)):
         next_item = open_next(options.model)
-        history = [as_id(text, next_item.items) for text in options.after]
+        history = [parsed(text, next_item.items.kind) for text in options.after]
         next_item.items.lookup(history, unknown="error")  # a typing error would silently count for nothing
         ids, scores = next_item.recommend([history], k=options.k)
     else:
@@ -51,7 +49,7 @@ def _recommend_after(options: argparse.Namespace, output: Output) -> None:
         model = open_model(options.model)
         if not isinstance(model, Retrieval):
             raise DataError(f"{options.model} holds a model of ratings, which goes by user: give a USER, not --after")
-        history = [as_id(text, model.items) for text in options.after]
+        history = [parsed(text, model.items.kind) for text in options.after]
         ids, scores = model.recommend_for([history], k=options.k)
     show(output, {"after": history}, "recommended", "score", ids[0], scores[0])
 
@@ -64,13 +62,13 @@ def lookup(options: argparse.Namespace, output: Output) -> None:
 
         model = open_model(options.model)
         table = model.items if side == "item" else model.users
-        id = as_id(text, table)
+        id = parsed(text, table.kind)
         of_one = (
             model.vectors([id], side=side)[0] if isinstance(model, Retrieval) else table.lookup(id, unknown="error")
         )
     else:
         table, text = _table_asked(options)
-        id = as_id(text, table)
+        id = parsed(text, table.kind)
         of_one = table.lookup(id, unknown="error")
     vector: list[float] = of_one.tolist()
     output.result({"id": id, "vector": vector})
@@ -129,15 +127,6 @@ def _check_no_classifier(folder: Path) -> None:
             f"{folder} holds a classifier, which has a table for each column of ids: `hotrow lookup {folder} --column "
             f"COLUMN --id ID`; `hotrow predict {folder} FILE` asks it"
         )
-
-
-def as_id(text: str, table: View) -> Any:
-    """What was typed, as an id of this table's kind."""
-    if table.kind == "string":
-        return text
-    if not _INTEGER.fullmatch(text):
-        raise IdError(f"ids here are integers ({table.kind}); got {text!r}")
-    return int(text)
 
 
 def show(output: Output, asked: dict[str, Any], key: str, measure: str, ids: Any, scores: Any) -> None:

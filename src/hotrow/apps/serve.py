@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
+from hotrow.apps import backends
 from hotrow.apps.console import Output, printable
 from hotrow.errors import ArgumentError, DataError
 from hotrow.serve import Limits
@@ -34,6 +35,7 @@ def serve(options: argparse.Namespace, output: Output) -> None:
     from hotrow.serve.app import LOCAL
 
     _log_to(output)
+    backends.prepare_for(options.model)
     token = None if options.token_file is None else read_token(Path(options.token_file))
     app = create_app(
         options.model,

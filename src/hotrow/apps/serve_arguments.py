@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from hotrow.apps import settings
-from hotrow.apps.console import Output
+from hotrow.apps.lazily import lazily
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -61,13 +61,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     limits.add_argument(
         "--timeout", type=settings.rate, default=30.0, metavar="S", help="seconds to an answer (default: 30)"
     )
-
-    def run(options: argparse.Namespace, output: Output) -> int | None:
-        from hotrow.apps.serve import serve
-
-        return serve(options, output)
-
-    command.set_defaults(run=run)
+    command.set_defaults(run=lazily("serve", "serve"))
 
 
 def _port(text: str) -> int:

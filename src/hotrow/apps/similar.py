@@ -6,6 +6,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
+from hotrow.apps import backends
 from hotrow.apps.console import Output
 from hotrow.apps.questions import show
 from hotrow.errors import DataError
@@ -25,6 +26,7 @@ MEASURES = {"cosine": "cosine", "dot": "product", "euclidean": "distance"}
 
 def similar(options: argparse.Namespace, output: Output) -> None:
     """The nearest of an id; or of several ids together, and far from others."""
+    backends.prepare_for(options.model)
     folder = open_folder(options.model)
     vectors = folder.side(options.side)
     ids, minus = ([vectors.parse(text) for text in texts] for texts in (options.id, options.minus))
@@ -53,6 +55,7 @@ def similar(options: argparse.Namespace, output: Output) -> None:
 
 def index(options: argparse.Namespace, output: Output) -> None:
     """Make the index of a side, or bring it up to date, and say what it finds."""
+    backends.prepare_for(options.model)
     folder = open_folder(options.model)
     vectors = folder.side(options.side)
     begin = time.perf_counter()

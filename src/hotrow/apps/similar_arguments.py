@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from hotrow.apps import settings
-from hotrow.apps.console import Output
+from hotrow.apps.lazily import lazily
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def _add_similar(commands: Any, *parents: argparse.ArgumentParser) -> None:
     similar.add_argument(
         "--metadata", metavar="FILE", help="the columns of --where, a row an id (default: the model's features)"
     )
-    similar.set_defaults(run=_similar)
+    similar.set_defaults(run=lazily("similar", "similar"))
 
 
 def _add_index(commands: Any, *parents: argparse.ArgumentParser) -> None:
@@ -62,16 +62,4 @@ def _add_index(commands: Any, *parents: argparse.ArgumentParser) -> None:
         "kept in MODEL/derived/, which can be removed at any time. Needs the extra: pip install 'hotrow[search]'.",
         epilog="example: hotrow index model/ --metric dot",
     )
-    index.set_defaults(run=_index)
-
-
-def _similar(options: argparse.Namespace, output: Output) -> None:
-    from hotrow.apps.similar import similar
-
-    similar(options, output)
-
-
-def _index(options: argparse.Namespace, output: Output) -> None:
-    from hotrow.apps.similar import index
-
-    index(options, output)
+    index.set_defaults(run=lazily("similar", "index"))

@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 
 
+def parsed(text: str, kind: str | None) -> Any:
+    """What was typed, as an id of a kind: "int64", "uint64" or "string". IdError for what can't be one."""
+    if kind == "string":
+        return text
+    if not _INTEGER.fullmatch(text):
+        raise IdError(f"ids here are integers ({kind}); got {text!r:.100}")
+    return int(text)
+
+
 class Vectors:
     """The ids of one side and a vector for each; any number of threads may ask.
 
@@ -80,11 +89,7 @@ class Vectors:
 
     def parse(self, text: str) -> Any:
         """What was typed, as an id of this side's kind. IdError for what can't be one."""
-        if self.kind == "string":
-            return text
-        if not _INTEGER.fullmatch(text):
-            raise IdError(f"ids here are integers ({self.kind}); got {text!r:.100}")
-        return int(text)
+        return parsed(text, self.kind)
 
     def alike(self, id: Any, n: int = 3) -> list[str]:
         """The n ids that are written most like this one, which has no row; none of integers."""
