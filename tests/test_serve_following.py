@@ -146,17 +146,23 @@ def test_the_search_before_answers_while_the_next_one_is_made(tmp_path, monkeypa
         assert client.get("/v1/similar?id=new&k=1").status_code == 200
 
 
-def test_a_search_that_is_being_made_does_not_hold_up_the_end(tmp_path, monkeypatch):
+def endless(monkeypatch):
+    """Let no search be made before it is given up; an event that one has begun."""
     from hotrow.search import Search
 
     going = threading.Event()
 
-    def endless(*_, progress, **__):
+    def make(*_, progress, **__):
         while True:
             going.set()
             progress(1, 2, {})
 
-    monkeypatch.setattr(Search, "open", endless)
+    monkeypatch.setattr(Search, "open", make)
+    return going
+
+
+def test_a_search_that_is_being_made_does_not_hold_up_the_end(tmp_path, monkeypatch):
+    going = endless(monkeypatch)
     filled(1).save(tmp_path)
     app = create_app(tmp_path)
     with running(app) as client:
@@ -184,14 +190,7 @@ def test_an_application_that_has_ended_can_begin_again_and_goes_on_following(tmp
 def test_a_search_whose_making_the_end_has_stopped_is_made_at_the_next_begin(tmp_path, monkeypatch):
     from hotrow.search import Search
 
-    going, opened = threading.Event(), Search.open
-
-    def endless(*_, progress, **__):
-        while True:
-            going.set()
-            progress(1, 2, {})
-
-    monkeypatch.setattr(Search, "open", endless)
+    opened, going = Search.open, endless(monkeypatch)
     filled(1).save(tmp_path)
     app = create_app(tmp_path)
     with running(app):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def ids_of(side: Vectors) -> Any:
 
     Of a table on disk they come without its vectors, which may be more than the memory takes.
     """
-    ids = cast("Any", getattr(side, "table", side)).ids()
+    ids = side.listed_ids()
     if side.kind == "string" and not len(ids):  # a table without ids has no kind yet
         import pyarrow as pa
 
@@ -61,6 +61,12 @@ def pieces(
         yield part, np.ascontiguousarray(side.lookup(part), np.float32)
         if progress:
             progress(start + len(part), len(ids), {})
+
+
+def check_length(name: str, values: Any, count: int) -> None:
+    """ArgumentError unless a column has a value for each id."""
+    if len(values) != count:
+        raise ArgumentError(f"column {name!r} has {len(values):,} values, expected one for each of {count:,} ids")
 
 
 def unknown_row(side: Vectors, ids: Any, unknown: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hotrow.errors import ArgumentError
-from hotrow.exchange.leaving import Progress, ids_of, new_file, pieces
+from hotrow.exchange.leaving import Progress, check_length, ids_of, new_file, pieces
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -84,7 +84,6 @@ def _checked(columns: Mapping[str, Any], count: int) -> dict[str, Any]:
             raise ArgumentError(
                 f"a column can't be called {name!r}, for that is what hotrow writes; give it another name"
             )
-        if len(array) != count:
-            raise ArgumentError(f"column {name!r} has {len(array):,} values, expected one for each of {count:,} ids")
+        check_length(name, array, count)
         made[name] = array
     return made

@@ -16,9 +16,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hotrow.errors import ArgumentError, DataError
+from hotrow.errors import DataError
 from hotrow.exchange.escaping import escape
-from hotrow.exchange.leaving import Progress, ids_of, pieces, put
+from hotrow.exchange.leaving import Progress, check_length, ids_of, pieces, put
 from hotrow.exchange.word2vec import joined
 from hotrow.store.files import write_durably
 
@@ -50,10 +50,7 @@ def write(
     folder = _check_folder(Path(path))
     ids = ids_of(side)
     for name, values in (columns or {}).items():
-        if len(values) != len(ids):
-            raise ArgumentError(
-                f"column {name!r} has {len(values):,} values, expected one for each of {len(ids):,} ids"
-            )
+        check_length(name, values, len(ids))
     folder.mkdir(exist_ok=True)
     for name in CONFIGS:  # they come last: until then there is no half of the new beside half of the old
         (folder / name).unlink(missing_ok=True)

@@ -26,6 +26,7 @@ from hotrow.models.sides import Vectors, of_folder, of_model, of_table
 from hotrow.models.viewed import NextItemView, RatingsView, RetrievalView
 from hotrow.store import derived, snapshot, view
 from hotrow.store.files import open_part, reading
+from hotrow.store.opened import stamp_of
 from hotrow.store.sealed import LIMIT, read_whole
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Folder:
             return open_folder(self.path)
         table = cast("Any", self.side()).table
         table.refresh()
-        return Folder(self.path, self.kind, table.links[-1][:16], None, of_folder(table))
+        return Folder(self.path, self.kind, table.stamp, None, of_folder(table))
 
     def _is_newest(self) -> bool:
         """Whether nothing newer is there: perhaps another folder by now, where a link was switched."""
@@ -169,7 +170,7 @@ def report_of(folder: Path) -> dict[str, Any] | None:
 def _stamp(folder: Path, kind: str) -> str:
     """Which save is the newest."""
     if kind == "table":
-        return snapshot.use(folder, None, lambda chain: chain.names()[-1])[:16]
+        return snapshot.use(folder, None, lambda chain: stamp_of(chain.names()))
     path = folder / _DESCRIPTIONS[kind]
     with open_part(path) as file, reading(path):
         return hashlib.sha256(file.read(LIMIT)).hexdigest()[:16]

@@ -82,6 +82,21 @@ class Vectors:
         """The vectors of ids: float32 (n, dim). UnknownIdError for ids without a row, naming the first."""
         raise NotImplementedError
 
+    def looked_up(self, ids: Any) -> tuple[np.ndarray, str | None]:
+        """What `lookup` gives, and the stamp of the save it is of; None: of the folder's own, which doesn't move on."""
+        return self.lookup(ids), None
+
+    def missing(self, ids: Any) -> np.ndarray:
+        """Which of these ids `lookup` wouldn't find: bool (n,)."""
+        return self.rows(ids) < 0
+
+    def listed_ids(self) -> Any:
+        """As `ids`, and no vectors are read for it, which may be more than the memory takes; nothing is kept."""
+        return self.ids()
+
+    def check(self) -> None:
+        """Compare what is on disk of them with its checksums, so that a lookup needn't. CorruptError names the file."""
+
     def rows(self, ids: Any) -> np.ndarray:
         """Where ids are in `ids()`: int64 (n,), −1 for one that isn't there."""
         found = self._positions.find(ids).rows.astype(np.int64)
@@ -164,6 +179,9 @@ class _Still(Vectors):
         _check_known(batch)
         return vectors(self.table, batch, self._features)[:, : self.dim]
 
+    def listed_ids(self) -> Any:
+        return self.table.ids()
+
     def _list(self) -> tuple[Any, np.ndarray]:
         made = all_vectors(self.table, self._features) if self._features else self.table.vectors()
         return self.table.ids(), made[:, : self.dim]
@@ -184,6 +202,23 @@ class _Moving(Vectors):
 
     def lookup(self, ids: Any) -> np.ndarray:
         return self.table.lookup(ids, unknown="error").reshape(-1, self.dim)
+
+    def looked_up(self, ids: Any) -> tuple[np.ndarray, str | None]:
+        while True:
+            before = self.table.stamp
+            found = self.lookup(ids)
+            if (stamp := self.table.stamp) == before:
+                return found, stamp
+
+    def missing(self, ids: Any) -> np.ndarray:
+        batch = self.table.find(ids)  # as it is now, and without a list of all ids
+        return batch.missing()[batch.inverse].reshape(-1)
+
+    def listed_ids(self) -> Any:
+        return self.table.ids()
+
+    def check(self) -> None:
+        self.table.check()
 
     def _list(self) -> tuple[Any, np.ndarray]:
         return self.table.listed()

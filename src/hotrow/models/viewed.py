@@ -65,20 +65,11 @@ class RetrievalView(Retrieval):
     def _kept_folder(self) -> Folder:
         return super()._folder()
 
-    @cached_property
-    def _kept_vectors(self) -> dict[str, np.ndarray]:
-        return {}
-
     def _item_factors(self) -> np.ndarray:
         return self._kept_item_factors
 
     def _folder(self) -> Folder:
         return self._kept_folder
-
-    def _every(self, side: str) -> np.ndarray:
-        if side not in self._kept_vectors:
-            self._kept_vectors[side] = super()._every(side)
-        return self._kept_vectors[side]
 
 
 class NextItemView(NextItem):

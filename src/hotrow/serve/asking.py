@@ -59,7 +59,7 @@ class Asking:
             keys = array_of(vectors, known)
             stamp, found = served.lookup(vectors, keys)
         except UnknownIdError:
-            raise self._unknown(vectors, known, served.missing(vectors, known)) from None
+            raise self._unknown(vectors, known, vectors.missing(known)) from None
         self.measures.looked_up(vectors.name, len(known))
         if ARROW in accept:
             return Answer(arrow.written(vectors, keys, found, stamp), type=ARROW)

@@ -10,17 +10,17 @@ and would wait longer for a way through middleware than for its vectors.
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from hotrow.errors import HotrowError
-from hotrow.serve import arrow
+from hotrow.serve import arrow, bodies
 from hotrow.serve.answers import ARROW, JSON, Answer, Call, RefusedError, busy, refusal, status_of
+from hotrow.serve.bodies import CLOSE
 from hotrow.serve.endpoints import Endpoint
 from hotrow.serve.hands import Hands
 from hotrow.serve.limits import Limits
@@ -48,10 +48,7 @@ SECURITY: tuple[tuple[bytes, bytes], ...] = (
 _SLOWLY = 256 << 10
 """Bytes of an answer from which on it has a place among few, until its client has read it."""
 _LARGE = 16
-_DROPPED = 16
-"""How many times as large as it may be a body is read for the sake of its client."""
 _OPEN_FOLDERS = ("/page/",)
-_CLOSE = ((b"connection", b"close"),)
 
 
 class Desk:
@@ -116,19 +113,19 @@ class Desk:
                 return refusal(
                     421,
                     "the Host of this request isn't this server's; `hotrow serve … --allow-host NAME` makes it so",
-                    _CLOSE,
+                    CLOSE,
                 )
             self._right = host
             origin = headers.get(b"origin")
             if origin is not None and _name_of(origin.partition(b"://")[2]) not in self._hosts:
-                return refusal(403, "a page of another site may not ask this server", _CLOSE)
+                return refusal(403, "a page of another site may not ask this server", CLOSE)
         if self._token is not None and path not in self._open and not path.startswith(_OPEN_FOLDERS):
             scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
             if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
                 return refusal(
                     401,
                     "this server needs its token: Authorization: Bearer …",
-                    (*_CLOSE, (b"www-authenticate", b"Bearer")),
+                    (*CLOSE, (b"www-authenticate", b"Bearer")),
                 )
         return None
 
@@ -141,7 +138,7 @@ class Desk:
             endpoint = self._endpoints.get((method, scope["path"]))
             if endpoint is None:
                 methods = ", ".join(self._methods[scope["path"]])
-                allow = ((b"allow", methods.encode()), *_CLOSE)
+                allow = ((b"allow", methods.encode()), *CLOSE)
                 raise RefusedError(405, f"{scope['path']} takes {methods}; got {method[:20]}", headers=allow)
             call = await self._call(endpoint, scope, headers, receive)
             answer = endpoint.answer(call)
@@ -175,49 +172,20 @@ class Desk:
         if endpoint.method == "GET":
             if len(scope["query_string"]) > self._limits.head:
                 raise RefusedError(
-                    414, f"a query has at most {self._limits.head:,} bytes here; POST takes more", headers=_CLOSE
+                    414, f"a query has at most {self._limits.head:,} bytes here; POST takes more", headers=CLOSE
                 )
             return Call(endpoint.fields.of_query(scope["query_string"]), accept)
         kind = headers.get(b"content-type", JSON).partition(b";")[0].strip().lower()
         if kind not in endpoint.takes:
             takes = " or ".join(each.decode() for each in endpoint.takes)
-            raise RefusedError(415, f"the body must be {takes}; got {kind[:100].decode('latin-1')!r}", headers=_CLOSE)
-        body = await self._body(headers, receive)
+            raise RefusedError(415, f"the body must be {takes}; got {kind[:100].decode('latin-1')!r}", headers=CLOSE)
+        body = await bodies.whole(headers, receive, self._limits.body, self._limits.slow)
         if kind == ARROW:
             asked = endpoint.beside.of_query(scope["query_string"])
             return Call({**asked, "ids": arrow.ids_of(body, self._limits.ids)}, accept)
         if scope["query_string"]:
             raise RefusedError(400, "what is asked for by POST is in its body, not in the query")
         return Call(endpoint.fields.of_json(body), accept)
-
-    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        """The body, whole; refused if it is too large, too slow, or its client is gone.
-
-        What is somewhat too large is read to its end and dropped: who is still sending wouldn't see an answer.
-        """
-        most, size, pieces = self._limits.body, 0, list[bytes]()
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or len(length) > 18 or int(length) > _DROPPED * most:
-            raise self._too_large()
-        try:
-            async with asyncio.timeout(self._limits.slow):
-                more = True
-                while more and size <= _DROPPED * most:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise RefusedError(400, "the body ended before its end", headers=_CLOSE)
-                    piece, more = cast("bytes", message.get("body", b"")), message.get("more_body", False)
-                    size += len(piece)
-                    if size <= most:
-                        pieces.append(piece)
-        except TimeoutError:
-            raise RefusedError(408, f"the body didn't come within {self._limits.slow:g} s", headers=_CLOSE) from None
-        if size > most:
-            raise self._too_large()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _too_large(self) -> RefusedError:
-        return RefusedError(413, f"a body has at most {self._limits.body:,} bytes here", headers=_CLOSE)
 
     # --- what is answered --------------------------------------------------------------------------------------------
 

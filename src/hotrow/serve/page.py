@@ -13,7 +13,6 @@ which map a request is about; if that isn't shown any more, the answer is 409, a
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import hashlib
 import json
@@ -25,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -34,6 +33,7 @@ from hotrow.maps.embedding import column_names, info, told
 from hotrow.maps.html import asset
 from hotrow.serve.answers import Answer, RefusedError, refusal, status_of, to_json
 from hotrow.serve.better import Better
+from hotrow.serve.bodies import whole
 from hotrow.serve.completion import Completion
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ POLICY = (
 
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "html": "text/html; charset=utf-8"}
 _MOST_ROWS, _MOST_FOUND = 1000, 100
-_CLOSE = ((b"connection", b"close"),)
 _BODY, _SLOW = 1 << 20, 10.0
 """Bytes of a body, and the seconds in which it must come."""
 _TYPED = 1000
@@ -182,7 +181,7 @@ class _Page:
     async def rows_by_body(self, request: Request) -> Response:
         """The same of many or long ids: {"side", "ids"}, as text."""
         try:
-            body = await _body(request)
+            body = await whole(dict(request.scope["headers"]), request.receive, _BODY, _SLOW)
         except RefusedError as error:
             return _sent(error.answer())
         return await run_in_threadpool(_refused, partial(self._rows_of, body))
@@ -241,24 +240,6 @@ def _row(vectors: Vectors, id: str) -> int:
         return int(vectors.rows([vectors.parse(id)])[0])
     except (IdError, KindError):  # what can't be an id here isn't one
         return -1
-
-
-async def _body(request: Request) -> bytes:
-    """The body, whole; refused if it is too large or too slow."""
-    pieces: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(_SLOW):
-            async for piece in request.stream():
-                size += len(piece)
-                if size > _BODY:
-                    raise RefusedError(413, f"a body has at most {_BODY:,} bytes here", headers=_CLOSE)
-                pieces.append(piece)
-    except TimeoutError:
-        raise RefusedError(408, f"the body didn't come within {_SLOW:g} s", headers=_CLOSE) from None
-    except ClientDisconnect:
-        raise RefusedError(400, "the body ended before its end") from None
-    return b"".join(pieces)
 
 
 def _bytes(array: np.ndarray, map: Map, request: Request) -> Response:

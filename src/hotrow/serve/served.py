@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -86,13 +86,8 @@ class Served:
 
         The view of a saved table moves on by itself, a moment before what is served is swapped.
         """
-        if self.folder.kind != "table":
-            return self.folder.stamp, vectors.lookup(ids)
-        while True:
-            before = _newest(vectors)
-            found = vectors.lookup(ids)
-            if (stamp := _newest(vectors)) == before:
-                return stamp, found
+        found, stamp = vectors.looked_up(ids)
+        return stamp or self.folder.stamp, found
 
     def within(self, side: str, search: Search, where: dict[str, Any] | list[str]) -> np.ndarray:
         """Which ids of the search fulfil conditions on what is known of them, as `Metadata.where` or `Metadata.parse`
@@ -108,13 +103,6 @@ class Served:
             rows = self.folder.sides[side].rows(search.vectors.ids())
             allowed = np.where(rows >= 0, allowed[rows], False)
         return allowed
-
-    def missing(self, vectors: Vectors, ids: Any) -> np.ndarray:
-        """Which of these ids have no row: bool (n,)."""
-        if self.folder.kind != "table":
-            return vectors.rows(ids) < 0
-        batch = cast("Any", vectors).table.find(ids)  # its ids needn't be listed for that
-        return batch.missing()[batch.inverse].reshape(-1)
 
     def warm(self) -> None:
         """Look up what isn't there, so that the first request needn't wait until kernels are compiled."""
@@ -169,10 +157,9 @@ class Served:
 
     def _check(self) -> None:
         """Compare what is left with its checksums: lookups then needn't, and the searches have read most of it."""
-        if self.folder.kind == "table":
-            table: Any = self.folder.side()
+        for vectors in self.folder.sides.values():
             with suppress(HotrowError, OSError):  # a lookup that meets it says so
-                table.table.check()
+                vectors.check()
 
     def _failed(self, name: str) -> bool:
         return name in self._searches and self._searches[name].exception() is not None
@@ -251,11 +238,6 @@ def _aligned(of: Vectors, known: Metadata, vectors: Vectors) -> Metadata:
         for name, column in known.columns.items()
     }
     return replace(known, columns=columns)
-
-
-def _newest(table: Any) -> str:
-    """The stamp of what a saved table's view is at."""
-    return table.table.links[-1][:16]
 
 
 def _state(future: Future[Any]) -> str:

@@ -22,6 +22,11 @@ from hotrow.table.own import Own
 T = TypeVar("T")
 
 
+def stamp_of(links: tuple[str, ...]) -> str:
+    """The stamp of what these are, the checksums of manifests: digits of the last, which names the one before."""
+    return links[-1][:16]
+
+
 class SnapshotView(Own):
     """A table to look up, as `hotrow.view(path)` opens it.
 
@@ -85,6 +90,11 @@ class SnapshotView(Own):
     def links(self) -> tuple[str, ...]:
         """The checksums of the manifests of the snapshot, and of the deltas, that are looked up."""
         return self._links
+
+    @property
+    def stamp(self) -> str:
+        """Hexadecimal digits that tell which save is looked up."""
+        return stamp_of(self._links)
 
     def check(self) -> None:
         """Compare what wasn't looked at yet with its checksums, now. CorruptError names the file."""
