@@ -23,8 +23,7 @@ import hotrow
 from hotrow.apps.cli import main
 from hotrow.errors import ArgumentError, CorruptError, DataError
 from hotrow.exchange.escaping import escape
-from hotrow.exchange.incoming import into_table, rows_at_a_time
-from hotrow.exchange.keyed_vectors import incoming
+from hotrow.exchange.incoming import into_table, of_arrays, rows_at_a_time
 from hotrow.exchange.reading import open_vectors, read_table
 
 WORDS = ["lantern", "cup", "ü", "漢字", "a%20b"]
@@ -243,7 +242,7 @@ def test_a_column_of_text_becomes_integers_on_demand(tmp_path, form):
 
 
 def test_integer_keys_of_a_list_stay_integers_when_these_are_asked_for(tmp_path):
-    given = incoming("x", "y", [7, 9], np.eye(2, dtype=np.float32))
+    given = of_arrays("x", "y", [7, 9], np.eye(2, dtype=np.float32))
     assert contents(into_table(given, ids="int64"))[0] == [7, 9]
     parquet.write_table(pa.table({"id": [7, 9, 11], "v": lists(VECTOR)[:3]}), tmp_path / "v.parquet")
     assert contents(read_table(tmp_path / "v.parquet", ids="uint64"))[0] == [7, 9, 11]

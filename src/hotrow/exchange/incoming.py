@@ -95,6 +95,20 @@ def check_dim(dim: int, name: str) -> int:
     return dim
 
 
+def of_arrays(name: str, form: str, ids: Any, vectors: np.ndarray, notes: list[str] | None = None) -> Incoming:
+    """Ids in memory, and the vectors of each in the same order, which may be a map of a file: some at a time."""
+    dim = check_dim(int(vectors.shape[1]), name)
+    step, row = rows_at_a_time(dim), dim * vectors.dtype.itemsize
+
+    def parts() -> Iterator[Part]:
+        for start in range(0, len(vectors), step):
+            stop = min(start + step, len(vectors))
+            yield Part(ids[start:stop], vectors[start:stop], stop * row, lambda i, start=start: f"row {start + i}")
+
+    kind = "uint64" if isinstance(ids, np.ndarray) and ids.dtype == np.uint64 else None
+    return Incoming(name, form, dim, len(vectors), len(vectors) * row, parts, notes or [], kind)
+
+
 def into_table(
     given: Incoming,
     *,

@@ -23,8 +23,7 @@ from typing import Any, cast
 import numpy as np
 
 from hotrow.errors import CorruptError, DataError, MissingExtraError
-from hotrow.exchange.incoming import Incoming, listed
-from hotrow.exchange.keyed_vectors import incoming
+from hotrow.exchange.incoming import Incoming, listed, of_arrays
 from hotrow.exchange.lookups import own_rows
 from hotrow.store.strict_json import MalformedError
 
@@ -64,7 +63,7 @@ def open_keras(
             by = _chosen(path, layers, _LOOKUPS, by, "--lookup")
             ids, first, notes = _ids(path, archive, layers[by], places.get(by, ""), len(matrix))
     shown = f"Keras; Embedding {name!r}" + ("" if number_rows else f", ids of {by!r}")
-    return incoming(str(path), shown, ids, matrix[first : first + len(ids)], notes)
+    return of_arrays(str(path), shown, ids, matrix[first : first + len(ids)], notes)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ words.vectors.npy the vectors, where they are more than some megabytes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from hotrow.errors import ArgumentError, CorruptError, DataError
 from hotrow.exchange.arrays_reading import mapped_npy
-from hotrow.exchange.incoming import Imported, Incoming, Part, check_dim, into_table, rows_at_a_time
+from hotrow.exchange.incoming import Imported, Incoming, into_table, of_arrays
 from hotrow.exchange.inert_pickle import Thing, read_inert
 from hotrow.store.strict_json import MalformedError
 from hotrow.table.optimizers import Optimizer
@@ -35,7 +35,7 @@ def open_keyed_vectors(path: Path, progress: Callable[[int, int], object] | None
         raise CorruptError(f"{path}: {error}") from error
     if vectors.ndim != 2 or len(vectors) != len(keys):
         raise CorruptError(f"{path}: has {len(keys):,} keys, and vectors of shape {vectors.shape}")
-    return incoming(str(path), "gensim's KeyedVectors", keys, vectors)
+    return of_arrays(str(path), "gensim's KeyedVectors", keys, vectors)
 
 
 def from_keyed_vectors(kv: Any, *, optimizer: Optimizer | None = None) -> Imported:
@@ -56,21 +56,7 @@ def from_keyed_vectors(kv: Any, *, optimizer: Optimizer | None = None) -> Import
     texts = cast("list[Any]", keys)
     if len(texts) != len(vectors):
         raise ArgumentError(f"{len(texts):,} keys, and vectors of shape {vectors.shape}: one of them is half filled")
-    return into_table(incoming("the KeyedVectors", "gensim's KeyedVectors", texts, vectors), optimizer=optimizer)
-
-
-def incoming(name: str, form: str, ids: Any, vectors: np.ndarray, notes: list[str] | None = None) -> Incoming:
-    """Ids in memory, and the vectors of each in the same order, which may be a map of a file: some at a time."""
-    dim = check_dim(int(vectors.shape[1]), name)
-    step, row = rows_at_a_time(dim), dim * vectors.dtype.itemsize
-
-    def parts() -> Iterator[Part]:
-        for start in range(0, len(vectors), step):
-            stop = min(start + step, len(vectors))
-            yield Part(ids[start:stop], vectors[start:stop], stop * row, lambda i, start=start: f"row {start + i}")
-
-    kind = "uint64" if isinstance(ids, np.ndarray) and ids.dtype == np.uint64 else None
-    return Incoming(name, form, dim, len(vectors), len(vectors) * row, parts, notes or [], kind)
+    return into_table(of_arrays("the KeyedVectors", "gensim's KeyedVectors", texts, vectors), optimizer=optimizer)
 
 
 def _keys(state: dict[str, Any]) -> list[Any]:

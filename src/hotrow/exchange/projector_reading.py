@@ -10,8 +10,7 @@ from pathlib import Path
 
 from hotrow.errors import DataError
 from hotrow.exchange.escaping import unescape
-from hotrow.exchange.incoming import Incoming, check_dim, listed
-from hotrow.exchange.keyed_vectors import incoming
+from hotrow.exchange.incoming import Incoming, check_dim, listed, of_arrays
 from hotrow.exchange.word2vec_reading import numbers_of
 
 
@@ -30,7 +29,7 @@ def open_projector(path: Path, labels: Path | None, id: str | None = None, *, un
     if len(ids) != len(lines):
         raise DataError(f"{labels} has {len(ids):,} labels, and {path} {len(lines):,} vectors: they must be as many")
     vectors = numbers_of(path, [line.replace("\t", " ").encode() for line in lines], 1, dim)
-    return incoming(str(path), "TensorBoard's projector", list(map(unescape, ids)) if unescaped else ids, vectors)
+    return of_arrays(str(path), "TensorBoard's projector", list(map(unescape, ids)) if unescaped else ids, vectors)
 
 
 def _lines(path: Path) -> list[str]:

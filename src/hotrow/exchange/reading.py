@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hotrow.errors import ArgumentError, CorruptError, DataError
-from hotrow.exchange.incoming import Imported, Incoming, Progress, into_table
+from hotrow.exchange.incoming import Imported, Incoming, Progress, into_table, of_arrays
 
 if TYPE_CHECKING:
     from hotrow.table.optimizers import Optimizer
@@ -181,13 +181,12 @@ def _npy(path: Path, wanted: Wanted, _: Progress | None) -> Incoming:
 
 def _matrix(path: Path, form: str, matrix: Any, wanted: Wanted, ids: Any = None) -> Incoming:
     from hotrow.exchange.arrays_reading import ids_of, without
-    from hotrow.exchange.keyed_vectors import incoming
 
     if ids is None:
         ids = ids_of(len(matrix), str(path), wanted.ids, number_rows=wanted.number_rows)
     if wanted.skip is None:
-        return incoming(str(path), form, ids, matrix)
-    return without(incoming(str(path), form, ids, matrix), wanted.skip)
+        return of_arrays(str(path), form, ids, matrix)
+    return without(of_arrays(str(path), form, ids, matrix), wanted.skip)
 
 
 def _keras(path: Path, wanted: Wanted, _: Progress | None) -> Incoming:

@@ -51,8 +51,11 @@ class _Factors(Vectors):
     def lookup(self, ids: Any) -> np.ndarray:
         return self._make(ids)
 
+    def listed_ids(self) -> Any:
+        return self._vectors.listed_ids()
+
     def _list(self) -> tuple[Any, np.ndarray]:
-        ids = self._vectors.ids()
+        ids = self.listed_ids()
         return ids, self._make(ids)
 
 

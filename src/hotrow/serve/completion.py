@@ -39,7 +39,7 @@ class Completion:
         contain it, each in the order of rows; whether letters are small or capital makes no difference. int64 (≤ k,).
         """
         small = compute.utf8_lower(pa.scalar(typed)).as_py()
-        exact = np.asarray([row for row in self._exact(typed) if row >= 0], np.int64)
+        exact = np.asarray([row for row in [row_of(self._vectors, typed)] if row >= 0], np.int64)
         begin: list[np.ndarray] = []
         contain: list[np.ndarray] = []
         found = 0
@@ -56,8 +56,10 @@ class Completion:
         others = np.concatenate([*begin, *contain]) if begin else np.zeros(0, np.int64)
         return np.concatenate([exact, others[~np.isin(others, exact)]])[:k]
 
-    def _exact(self, typed: str) -> list[int]:
-        try:
-            return self._vectors.rows([self._vectors.parse(typed)]).tolist()
-        except (TypeError, ValueError):  # what can't be an id here isn't one
-            return []
+
+def row_of(vectors: Vectors, typed: str) -> int:
+    """The row of the id that was typed; −1 where it isn't there, or can't be an id here."""
+    try:
+        return int(vectors.rows([vectors.parse(typed)])[0])
+    except (TypeError, ValueError):  # IdError and KindError are such
+        return -1

@@ -28,13 +28,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hotrow.errors import ArgumentError, HotrowError, IdError, KindError
+from hotrow.errors import ArgumentError, HotrowError
 from hotrow.maps.embedding import column_names, info, told
 from hotrow.maps.html import asset
 from hotrow.serve.answers import Answer, RefusedError, refusal, status_of, to_json
 from hotrow.serve.better import Better
 from hotrow.serve.bodies import whole
-from hotrow.serve.completion import Completion
+from hotrow.serve.completion import Completion, row_of
 
 if TYPE_CHECKING:
     from hotrow.maps import Map
@@ -201,7 +201,7 @@ class _Page:
         if len(ids) > _MOST_ROWS:
             raise RefusedError(413, f"at most {_MOST_ROWS:,} ids a request; got {len(ids):,}")
         vectors = served.map(side).vectors
-        return _json({"rows": [_row(vectors, id) for id in ids]})
+        return _json({"rows": [row_of(vectors, id) for id in ids]})
 
     def complete(self, served: Served, request: Request) -> Response:
         """Ids that begin with what was typed, then those that contain it."""
@@ -210,7 +210,7 @@ class _Page:
         if not re.fullmatch("[0-9]{1,3}", k) or not 1 <= int(k) <= _MOST_FOUND:
             raise ArgumentError(f"k is from 1 to {_MOST_FOUND}; got k={k!r:.100}")
         if len(typed) > _TYPED:
-            rows = np.asarray([row for row in [_row(vectors, typed)] if row >= 0], np.int64)
+            rows = np.asarray([row for row in [row_of(vectors, typed)] if row >= 0], np.int64)
         else:
             rows = self._completion(vectors).rows(typed, int(k))
         return _json({"ids": [str(id) for id in vectors.ids().take(rows).tolist()], "rows": rows.tolist()})
@@ -233,13 +233,6 @@ class _Page:
         if stamp != map.stamp:
             raise RefusedError(409, f"another map is shown by now; GET /v1/map says which; got stamp={stamp!r:.100}")
         return map
-
-
-def _row(vectors: Vectors, id: str) -> int:
-    try:
-        return int(vectors.rows([vectors.parse(id)])[0])
-    except (IdError, KindError):  # what can't be an id here isn't one
-        return -1
 
 
 def _bytes(array: np.ndarray, map: Map, request: Request) -> Response:
