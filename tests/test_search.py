@@ -35,7 +35,10 @@ def scores_of(vectors, query, metric):
 
 
 def check(search, queries, k, *, mask=None, without=None):
-    """What `near` must hold, against a sort, by scores: of equal rows any may come. An index may miss some."""
+    """What `near` must hold, against a sort, by scores: of equal rows any may come.
+
+    An index may miss some, and one walk of a few may lose its way whole; how often is measured on many, elsewhere.
+    """
     vectors, sign = search.vectors.vectors(), -1 if search.metric == "euclidean" else 1
     rows, scores = search.near(queries, k, within=mask, without=without)
     wanted = good = 0
@@ -57,7 +60,7 @@ def check(search, queries, k, *, mask=None, without=None):
         assert (np.diff(every[found]) <= slack).all()
         wanted += len(best)
         good += (every[found] >= best.min(initial=np.inf) - slack).sum()
-    assert good == wanted if search.method == "exact" else wanted - good <= max(2, wanted // 10)
+    assert good == wanted if search.method == "exact" else wanted - good <= max(k, wanted // 5)
 
 
 @pytest.fixture

@@ -51,7 +51,10 @@ DEAD = 0.5
 WORTH = 1000
 """Once a thousandth of the places has changed, recall is measured again."""
 _BLOCK = 4096  # vectors added between two words of progress
-_SHARE = 16  # vectors that are worth a thread
+_SHARE = 16  # queries that are worth a thread
+_SHARE_ADDED = 2048
+"""Vectors added that are worth a thread: with several, which of them become neighbours is a matter of chance, so small
+graphs are built by one, and are the same each time."""
 _FARTHEST = 100.0  # that a query may lie outside the unit ball, for float16's sake
 
 
@@ -144,7 +147,7 @@ class Graph:
         for start in range(0, len(new), _BLOCK):
             part = new[start : start + _BLOCK]
             shaped = self.shaped(self.space.vectors[self.places.some_row(part)], query=False)
-            self.index.add(self.places.marks[part].astype(np.uint64), shaped, threads=workers(len(part)))
+            self.index.add(self.places.marks[part].astype(np.uint64), shaped, threads=workers(len(part), _SHARE_ADDED))
             if progress is not None:
                 progress(min(len(new), start + _BLOCK), len(new), {})
 
@@ -314,8 +317,8 @@ def usearch_index() -> Any:
     return index
 
 
-def workers(count: int) -> int:
-    """How many threads usearch is given for so many vectors: starting one takes as long as a walk, and it refuses more
-    than the machine has.
+def workers(count: int, share: int = _SHARE) -> int:
+    """How many threads usearch is given for so many vectors, a share for each: starting one takes as long as a walk,
+    and it refuses more than the machine has.
     """
-    return max(1, min(threads.get_threads(), os.cpu_count() or 1, count // _SHARE))
+    return max(1, min(threads.get_threads(), os.cpu_count() or 1, count // share))
