@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hotrow.bridges.ahead import ahead
 from hotrow.errors import (
     ArgumentError,
+    ClusterError,
     CorruptError,
     DataError,
     DiskError,
@@ -44,6 +45,7 @@ from hotrow.table.table import Receipt, Table
 from hotrow.table.view import View
 
 if TYPE_CHECKING:
+    from hotrow import cluster as cluster
     from hotrow import jax as jax
     from hotrow import keras as keras
     from hotrow import models
@@ -97,10 +99,11 @@ __all__ = [  # noqa: RUF022 — in the order data flows
     "CorruptError",
     "LockedError",
     "DiskError",
+    "ClusterError",
     "MissingExtraError",
 ]
 
-_ON_FIRST_USE = ("jax", "keras", "models", "torch")
+_ON_FIRST_USE = ("cluster", "jax", "keras", "models", "torch")
 
 
 def __getattr__(name: str) -> Any:

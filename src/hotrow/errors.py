@@ -9,6 +9,7 @@ HotrowError
 ├── CorruptError(OSError)              a file on disk that isn't what was written
 ├── LockedError(OSError)               another process is writing to this path
 ├── DiskError(OSError)                 a folder that can't hold a table's rows: full, or it maps no files
+├── ClusterError(ConnectionError)      a cluster, or a shard of a table in it, that can't be reached or has no room
 └── MissingExtraError(ImportError)     an optional package isn't installed
 
 A message says what was given, what was expected, and the call that would be right. Each class also is the
@@ -53,6 +54,10 @@ class LockedError(HotrowError, OSError):
 
 class DiskError(HotrowError, OSError):
     """A folder that can't hold the rows of a table: its disk is full, or maps no files; nothing was changed."""
+
+
+class ClusterError(HotrowError, ConnectionError):
+    """A Ray cluster, or a shard of a table in it, that can't be reached, doesn't come back, or has no room."""
 
 
 class MissingExtraError(HotrowError, ImportError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from hotrow.store.checks import made_of
 from hotrow.table.mapped import folder_of
@@ -39,14 +39,29 @@ def load(
     1
     True
     """
+    return load_as(Table, path, generation, rows=rows, progress=progress)
+
+
+T = TypeVar("T", bound=Table)
+
+
+def load_as(
+    kind: type[T],
+    path: str | PathLike[str],
+    generation: int | None = None,
+    *,
+    rows: str | PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> T:
+    """As `load`, a table of this class."""
     from hotrow.store import snapshot
 
     folder = None if rows is None else folder_of(rows)
 
-    def make(chain: snapshot.Chain) -> Table:
+    def make(chain: snapshot.Chain) -> T:
         with made_of(path):
             states = chain.states()
-            table = Table.from_state(next(states), path=folder)
+            table = kind.from_state(next(states), path=folder)
             for change in states:
                 table.apply(change)
         table.follow_from(chain.saved)

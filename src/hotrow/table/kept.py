@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread, get_native_id
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 import numpy as np
 
@@ -98,10 +98,10 @@ class Kept(Own):
         table = cls.__new__(cls)
         table._read_config(state.config)
         table.optimizer = optimizers.from_config(state.config["optimizer"])
-        state.check_rows(table.dim, table.optimizer.slot_widths(table.dim))
+        state.check_rows(table.dim, table._widths(table.optimizer))
         table._open_ids(state, writable=True)
-        rows = Rows(table.dim, table.optimizer.first_slots(table.dim), path=path)
-        slots = [(columns, state.slots[name]) for name, columns in table.optimizer.slot_columns(table.dim).items()]
+        rows = Rows(table.dim, table._first_slots(table.optimizer), path=path)
+        slots = [(columns, state.slots[name]) for name, columns in table._slots().items()]
         rows.fill(len(state.keys), [(slice(table.dim), state.weights), *slots])
         table._begin(rows, state.config["steps"])
         return table
@@ -133,7 +133,26 @@ class Kept(Own):
             self._changes.mark(rows, self._index.n_rows)
 
     def _slots(self) -> dict[str, slice]:
-        return self.optimizer.slot_columns(self.dim)
+        return self._columns(self.optimizer)
+
+    more_slots: ClassVar[dict[str, int]] = {}
+    """Name → floats a row of what lies behind the optimizer's slots, which no step touches."""
+
+    def _columns(self, optimizer: Optimizer) -> dict[str, slice]:
+        """Where in a row each slot lies, with this optimizer."""
+        columns = optimizer.slot_columns(self.dim)
+        end = self.dim + optimizer.slots(self.dim)
+        for name, width in self.more_slots.items():
+            columns[name], end = slice(end, end + width), end + width
+        return columns
+
+    def _widths(self, optimizer: Optimizer) -> dict[str, int]:
+        """Floats a row of each slot, with this optimizer."""
+        return optimizer.slot_widths(self.dim) | self.more_slots
+
+    def _first_slots(self, optimizer: Optimizer) -> np.ndarray:
+        """What the slots of a new row hold."""
+        return np.append(optimizer.first_slots(self.dim), np.zeros(sum(self.more_slots.values()), np.float32))
 
     def apply(self, change: State) -> None:
         """Become what the table was that a change (see `State.gone`) was saved of; nothing is noted as changed.
@@ -146,7 +165,7 @@ class Kept(Own):
         self.take(change)
         with self.lock.writing():
             self.optimizer = optimizer
-            self._rows.first_slots = self.optimizer.first_slots(self.dim)
+            self._rows.first_slots = self._first_slots(self.optimizer)
             self._steps = change.config["steps"]
 
     # --- files -------------------------------------------------------------------------------------------------------

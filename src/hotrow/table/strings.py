@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hotrow.errors import CorruptError
+from hotrow.errors import CorruptError, IdError
 from hotrow.kernels import readonly, texts, threads
 from hotrow.table.memory import Growable
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 _MOST_BYTES = 2**40
 _MOST_ROWS = 2**31
 _GRAIN = 8192
+ALIASES = np.uint64(20)
+"""Of a key, the lower bits in which strings of one fingerprint differ."""
+_LOWER = (1 << int(ALIASES)) - 1
 
 
 @dataclass(frozen=True)
@@ -137,11 +141,8 @@ class Strings:
         keys = fingerprints.copy()
         new: dict[bytes, int] = {}
         owners: dict[int, bytes] = {}
-        present = set(fingerprints[suspicious].tolist())
-
-        def is_taken(key: int) -> bool:
-            return key in present or has_key(key)
-
+        present: set[int] = set()
+        is_taken = partial(_is_taken, present, fingerprints, has_key)
         for i in np.flatnonzero(suspicious).tolist():
             text, key, row = given.bytes(i), int(fingerprints[i]), int(rows[inverse[i]])
             alias = self.aliases.key_of.get(text) or new.get(text)
@@ -215,6 +216,13 @@ class Strings:
         return self._used
 
 
+def _is_taken(present: set[int], fingerprints: np.ndarray, has_key: Callable[[int], bool], key: int) -> bool:
+    """Whether a string has this key, or is about to: one of the batch may get its row with just this one."""
+    if not present:
+        present.update(fingerprints.tolist())
+    return key in present or has_key(key)
+
+
 class Aliases:
     """Keys for strings whose own key another string holds already: a true collision of 64-bit fingerprints.
 
@@ -225,15 +233,17 @@ class Aliases:
     def __init__(self) -> None:
         self.key_of: dict[bytes, int] = {}
         self._fingerprints: dict[bytes, int] = {}
+        self._keys: set[int] = set()
 
     def add(self, text: bytes, fingerprint: int, key: int) -> None:
         """Remember that `text` goes by `key`."""
         self.key_of[text] = key
         self._fingerprints[text] = fingerprint
+        self._keys.add(key)
 
     def forget(self, text: bytes) -> None:
         """Give up the alias of `text`, if it has one."""
-        self.key_of.pop(text, None)
+        self._keys.discard(self.key_of.pop(text, -1))
         self._fingerprints.pop(text, None)
 
     def concern(self, fingerprints: np.ndarray) -> np.ndarray:
@@ -243,12 +253,23 @@ class Aliases:
         return np.isin(fingerprints, np.array(list(self._fingerprints.values()), np.uint64))
 
     def propose(self, fingerprint: int, is_taken: Callable[[int], bool]) -> int:
-        """A key that nobody has, for one more string with this fingerprint."""
-        key = fingerprint
-        while True:
-            key = (key * 0xD1342543DE82EF95 + 0x9E3779B97F4A7C15) & (2**64 - 1)
-            if key and key not in self.key_of.values() and not is_taken(key):
+        """A key that nobody has, for one more string with this fingerprint.
+
+        It has the fingerprint's upper 44 bits: where a table is in shards, all strings of a fingerprint are on one. A
+        linear congruence with a period of all lower 20 bits (Hull and Dobell 1962) tries each of these keys once.
+        IdError if all are taken, which takes somebody who makes strings that collide.
+        """
+        block, low = fingerprint & ~_LOWER, fingerprint & _LOWER
+        for _ in range(_LOWER + 1):
+            low = (low * 0xD1342543DE82EF95 + 0x9E3779B97F4A7C15) & _LOWER
+            key = block | low
+            if key and key not in self._keys and not is_taken(key):
                 return key
+        raise IdError(
+            f"a string has the fingerprint {fingerprint}, and all {_LOWER + 1:,} keys for strings with one like that "
+            "are taken: somebody makes strings that collide; expected other ids, such as their hash with a secret, "
+            "hashlib.blake2b(text, key=secret).hexdigest()"
+        )
 
 
 class _Fixed:

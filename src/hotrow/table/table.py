@@ -21,7 +21,7 @@ from hotrow.errors import ArgumentError
 from hotrow.kernels import readonly, threads
 from hotrow.table import ids as ids_
 from hotrow.table import optimizers
-from hotrow.table.batch import Bags, Batch, to_bags, to_floats
+from hotrow.table.batch import Bags, Batch, Groups, to_bags, to_floats
 from hotrow.table.index import BYTES_OF_A_CELL, Index
 from hotrow.table.initializers import Initializer, Uniform
 from hotrow.table.kept import Kept
@@ -81,6 +81,16 @@ class Table(Kept):
         ids: str | None = None,
         path: str | PathLike[str] | None = None,
     ) -> None:
+        self._configure(dim, optimizer, initializer, seed, ids)
+        self.lock, self._live = ReadersWriter(), WeakSet()
+        self._index = Index()
+        self._strings = Strings()
+        self._begin(Rows(self.dim, self._first_slots(self.optimizer), path=path), 0)
+
+    def _configure(
+        self, dim: int, optimizer: Optimizer | None, initializer: Initializer | None, seed: int, ids: str | None
+    ) -> None:
+        """Take what a table is told, if it can be."""
         if isinstance(dim, bool) or not isinstance(dim, int | np.integer) or dim < 1:
             raise ArgumentError(
                 f"dim must be a whole number from 1 on, the length of a vector; got {dim!r}. Try Table(32)"
@@ -94,10 +104,6 @@ class Table(Kept):
         self.dim, self.kind, self.seed = int(dim), ids, int(seed)
         self.optimizer = optimizer or Adam()
         self.initializer = initializer or Uniform()
-        self.lock, self._live = ReadersWriter(), WeakSet()
-        self._index = Index()
-        self._strings = Strings()
-        self._begin(Rows(self.dim, self.optimizer.first_slots(self.dim), path=path), 0)
 
     @staticmethod
     def _check_seam(given: Any, kind: type, example: str) -> None:
@@ -266,11 +272,14 @@ class Table(Kept):
         return batch.bags.unpool(gradients, batch.winners)
 
     def _step(self, batch: Batch, gradients: np.ndarray, rate: float) -> None:
-        groups = batch.groups()
+        self._move(batch.distinct, batch.groups(), gradients, rate)
+
+    def _move(self, rows: np.ndarray, groups: Groups, gradients: np.ndarray, rate: float) -> None:
+        """One step of rows (int32 (m,), −1 for none), by the gradients of each one's group. Locked to write."""
         numbers = self.optimizer.numbers(self._steps + 1, rate)
         bounds = balance(groups.starts, self._rows.stride, self.dim)
-        arrays = map(readonly, (batch.distinct, groups.starts, groups.items, gradients.reshape(-1), numbers))
-        self._before_change(batch.distinct)
+        arrays = map(readonly, (rows, groups.starts, groups.items, gradients.reshape(-1), numbers))
+        self._before_change(rows)
         self._steps += 1
         threads.run(self.optimizer.kernel, bounds, self._rows.data, self._rows.stride, self.dim, *arrays)
 
@@ -280,17 +289,21 @@ class Table(Kept):
         What the optimizer keeps for a row stays as it is. Of two vectors for one id, the later stays.
         Raises ArgumentError for vectors of another shape or not finite.
         """
+        batch, flat = self._to_set(ids, vectors)
+        with self.lock.writing():
+            self._check_known(batch)
+            self._before_change(batch.distinct)
+            self._rows.scatter(batch.distinct, batch.inverse, flat)
+
+    def _to_set(self, ids: Any, vectors: Any) -> tuple[Batch, np.ndarray]:
+        """The batch of ids that vectors are for, and the vectors, one for each id."""
         shape = ids.shape if isinstance(ids, Batch) else ids_.to_keys(ids, self.kind).shape
         flat = to_floats(vectors, (*shape, self.dim), "vectors")
         if not np.isfinite(flat).all():
             raise ArgumentError(
                 f"vectors must be finite; the one at position {int(np.argmin(np.isfinite(flat).all(1)))} isn't"
             )
-        batch = self.find(ids, grow=True)
-        with self.lock.writing():
-            self._check_known(batch)
-            self._before_change(batch.distinct)
-            self._rows.scatter(batch.distinct, batch.inverse, flat)
+        return self.find(ids, grow=True), flat
 
     def constrain(self, batch: Batch, function: Callable[[np.ndarray], np.ndarray]) -> None:
         """Replace the vectors of a batch's rows, float32 (m, dim), by what `function` makes of them."""
@@ -362,7 +375,7 @@ class Table(Kept):
         self.settle()
         with self.lock.writing():
             old, widths = self.optimizer, optimizer.slot_widths(self.dim)
-            first_slots = optimizer.first_slots(self.dim)
+            first_slots = self._first_slots(optimizer)
             if type(old) is type(optimizer) and old.slot_widths(self.dim) == widths and not fresh:
                 self._rows.first_slots = first_slots
             else:

@@ -6,7 +6,7 @@ raw ids ──ids──▶ keys ──index──▶ rows ──pooling──▶
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, cast
 from weakref import WeakSet
 
@@ -174,7 +174,7 @@ class View:
             unique = Distinct(at, first, inner.keys)
         else:  # the dictionary has a text twice
             unique = Distinct(inner.inverse[at], first[inner.first], inner.keys)
-        return Found(keys, unique, found.index_keys, found.rows, found.missing)
+        return replace(found, keys=keys, unique=unique)
 
     @staticmethod
     def _mask_key(mask: Any, keys: ids_.Keys) -> np.uint64 | None:
@@ -223,14 +223,19 @@ class View:
         (2, 3)
         """
         self.settle()
-        if not isinstance(ids, Batch) and offsets is weights is pooling is self._rows.path is None:
-            keys = ids_.to_keys(ids, self.kind)
-            if keys.texts is None:
-                return self._lookup_integers(keys, unknown, out)
+        if not isinstance(ids, Batch) and offsets is weights is pooling is None:
+            keys = ids = ids_.to_keys(ids, self.kind)
+            if keys.texts is None and (vectors := self._lookup_integers(keys, unknown, out)) is not None:
+                return vectors
         return self._lookup(self._find(ids, offsets, weights, pooling), unknown, out)
 
-    def _lookup_integers(self, keys: ids_.Keys, unknown: str, out: np.ndarray | None) -> np.ndarray:
-        """Found and copied in one pass: whoever only looks need not know which ids are the same."""
+    def _lookup_integers(self, keys: ids_.Keys, unknown: str, out: np.ndarray | None) -> np.ndarray | None:
+        """Found and copied in one pass: whoever only looks need not know which ids are the same.
+
+        None where that isn't the quicker way: rows that may be on disk are found first, and then fetched together.
+        """
+        if self._rows.path is not None:
+            return None
         _check_unknown(unknown)
         out = self._check_out(out, (*keys.shape, self.dim))
         flat = out.reshape(-1, self.dim)

@@ -1,0 +1,13 @@
+"""The same table past one machine: rows on shards, which are actors of a Ray cluster. Extra `ray`.
+
+>>> import hotrow.cluster as cluster
+>>> cluster.connect()  # doctest: +SKIP
+>>> table = cluster.Table(32, shards=2)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from hotrow.cluster.connecting import connect as connect
+from hotrow.cluster.table import Table as Table
+
+__all__ = ["Table", "connect"]

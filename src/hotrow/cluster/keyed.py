@@ -1,0 +1,118 @@
+"""What a shard holds: a table that is asked by keys, whose rows carry the numbers that they have in the whole.
+
+A row's number, int64, lies behind the optimizer's slots in the place of two floats: so it is in every snapshot and in
+every delta, and goes where its row goes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from hotrow.kernels import readonly, saving
+from hotrow.table import ids as ids_
+from hotrow.table.batch import Groups
+from hotrow.table.state import State
+from hotrow.table.table import Table
+
+NUMBER = "number"
+WIDTH = 2
+
+
+class Keyed(Table):
+    """A part of a table. Its owner makes all changes, one after the other; keys are uint64 (n,), each once."""
+
+    more_slots = {NUMBER: WIDTH}  # noqa: RUF012 — as it is declared above
+
+    def locate(self, keys: np.ndarray, texts: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of ids, int32 (n,), −1 for none, and the keys that they go by, which differ where strings collide.
+
+        texts: an Arrow array of their strings, whose fingerprints are `keys`; None where keys are known, or integers.
+        """
+        if texts is None:
+            return self._index.find(keys)[0], keys
+        found = self._locate(ids_.Keys("string", keys, keys.shape, texts), grow=False)
+        return found.rows[found.unique.inverse], found.index_keys[found.unique.inverse]
+
+    def vectors_of(self, rows: np.ndarray) -> np.ndarray:
+        """The weights of rows (int32 (n,)), zeros for −1: float32 (n, dim)."""
+        out = np.empty((len(rows), self.dim), np.float32)
+        self._rows.gather(rows, np.arange(len(rows), dtype=np.int32), out)
+        return out
+
+    def fetched(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of keys and their weights, in one pass: int32 (n,), float32 (n, dim)."""
+        out = np.empty((len(keys), self.dim), np.float32)
+        return self._index.fetch(keys, self._rows.data, self._rows.stride, out)[0], out
+
+    def numbers_of(self, rows: np.ndarray) -> np.ndarray:
+        """The numbers of rows (int32 (n,)): int64 (n,), −1 for −1."""
+        numbers = np.empty(len(rows), np.int64)
+        here = np.flatnonzero(rows >= 0) if len(rows) and rows.min() < 0 else None
+        chosen = rows if here is None else rows[here]
+        stride, into = self._rows.stride, np.empty(WIDTH * len(chosen), np.float32)
+        source = readonly(self._rows.data)
+        saving.pick(source, stride, stride - WIDTH, WIDTH, readonly(chosen), into, 0, len(chosen))
+        if here is None:
+            return into.view(np.int64)
+        numbers.fill(-1)
+        numbers[here] = into.view(np.int64)
+        return numbers
+
+    def admit(self, kind: str, keys: np.ndarray, texts: Any, numbers: np.ndarray) -> None:
+        """Give ids that have none their rows, with these numbers, int64 (n,)."""
+        with self.lock.writing():
+            found = self._locate(ids_.Keys(kind, keys, keys.shape, texts), grow=True)
+            new = np.flatnonzero(found.rows < 0)
+            self._insert(found)
+            self._number(found.rows[new], numbers[found.unique.first[new]])
+
+    def _number(self, rows: np.ndarray, numbers: np.ndarray) -> None:
+        matrix = self._rows.matrix(self._index.n_rows)
+        matrix[rows, -WIDTH:] = np.ascontiguousarray(numbers).view(np.float32).reshape(-1, WIDTH)
+
+    def step(self, keys: np.ndarray, gradients: np.ndarray, rate: float, number: int) -> None:
+        """The owner's step of this number (the first is 1): gradients float32 (n, dim). Keys without a row are left."""
+        rows = self._index.find(keys)[0]
+        every = np.arange(len(rows) + 1, dtype=np.int32)
+        with self.lock.writing():
+            self._steps = number - 1
+            self._move(rows, Groups(every, every[:-1]), gradients, rate)
+
+    def put(self, keys: np.ndarray, vectors: np.ndarray) -> None:
+        """Give keys that have a row these weights, float32 (n, dim)."""
+        rows = self._index.find(keys)[0]
+        with self.lock.writing():
+            here = rows >= 0
+            self._before_change(rows[here])
+            self._rows.matrix(self._index.n_rows)[rows[here], : self.dim] = vectors[here]
+
+    def drop(self, keys: np.ndarray) -> dict[str, int]:
+        """Take keys out; bytes overwritten, of each part."""
+        rows = self._index.find(keys)[0]
+        with self.lock.writing():
+            here = rows >= 0
+            sizes = self._sizes(rows[here])
+            if self._cut is not None:
+                self._cut.keep(rows[here])
+            if self._changes is not None:
+                self._changes.erase(keys[here], rows[here], self._index.n_rows)
+            self._erase(keys[here], rows[here])
+        return sizes
+
+    def sizes(self, rows: np.ndarray) -> dict[str, int]:
+        """Bytes that rows (int32 (n,), −1 for none) take, of each part."""
+        return self._sizes(rows[rows >= 0])
+
+    def part(self, *, whole: bool) -> State:
+        """Its state as it is now, copied; if not whole then keys, numbers, weights and strings. Locked to read."""
+        state = self._state()
+        slots = {name: np.array(slot) for name, slot in state.slots.items() if whole or name == NUMBER}
+        cells = np.array(state.cells) if whole else np.zeros(0, np.uint64)
+        return replace(state, keys=np.array(state.keys), weights=np.array(state.weights), cells=cells, slots=slots)
+
+    def counted(self, steps: int) -> None:
+        """The owner has taken so many steps, of which this part may have had none."""
+        self._steps = steps

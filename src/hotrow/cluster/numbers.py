@@ -1,0 +1,38 @@
+"""Which row numbers are in use: given out as by a plain table, in order of arrival, freed ones again, latest first."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class Numbers:
+    """Of a table that has `rows` rows, all in use."""
+
+    def __init__(self, rows: int = 0) -> None:
+        self.most = rows
+        """How many were ever used."""
+        self._free: list[int] = []
+
+    def __len__(self) -> int:
+        return self.most - len(self._free)
+
+    @property
+    def has_holes(self) -> bool:
+        """Whether some number below `most` is free."""
+        return bool(self._free)
+
+    @property
+    def free(self) -> list[int]:
+        """Those that are free, in the order in which they became so."""
+        return list(self._free)
+
+    def take(self, count: int) -> np.ndarray:
+        """So many, in the order in which they are given out: int64 (count,)."""
+        again = [self._free.pop() for _ in range(min(count, len(self._free)))]
+        fresh = np.arange(self.most, self.most + count - len(again), dtype=np.int64)
+        self.most += len(fresh)
+        return np.concatenate([np.array(again, np.int64), fresh])
+
+    def give_back(self, numbers: np.ndarray) -> None:
+        """These (int64 (n,)) are free."""
+        self._free.extend(numbers.tolist())

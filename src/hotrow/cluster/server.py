@@ -1,0 +1,140 @@
+"""The thread of a shard that answers requests over ZeroMQ, one after the other."""
+
+from __future__ import annotations
+
+import hmac
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from shutil import rmtree
+from threading import Lock, Thread, get_ident
+from typing import Any
+
+import numpy as np
+import zmq
+
+from hotrow.cluster.wire import decode, encode, size
+from hotrow.errors import HotrowError
+
+Answer = Callable[[dict[str, Any], list[np.ndarray], Callable[..., None]], bool]
+"""answer(fields, arrays, reply) → whether it was answered, or will be; False: ask again when something has changed."""
+
+
+class Server:
+    """Listens on a Unix socket in a folder of its own, and on TCP once somebody on another node wants it.
+
+    secret: what each request must show; it is told over Ray alone.
+    """
+
+    def __init__(self, secret: str, answer: Answer) -> None:
+        self._secret, self._answer = secret, answer
+        self._folder = Path(tempfile.mkdtemp(prefix="hotrow-"))  # that only this user may enter
+        self.local = f"ipc://{self._folder / 'shard'}"
+        self._context = zmq.Context(io_threads=1)
+        self._socket = self._context.socket(zmq.ROUTER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.SNDHWM, 0)  # who asks has a bound of its own
+        self._socket.bind(self.local)
+        self._wake_address = f"inproc://wake-{id(self)}"
+        self._wake = self._context.socket(zmq.PULL)
+        self._wake.bind(self._wake_address)
+        self._jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._waking = Lock()
+        self._waker: Any = None
+        self._waiting: list[tuple[bytes, dict[str, Any], list[np.ndarray]]] = []
+        self._counts = {"bytes_in": 0, "bytes_out": 0, "seconds_busy": 0.0}
+        self._address: str | None = None
+        self._thread = Thread(target=self._run, name="hotrow-shard", daemon=True)
+        self._stopped = False
+
+    def start(self) -> None:
+        """From now on it answers."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """From now on it doesn't."""
+        self._stopped = True
+        self._soon(lambda: None)
+        self._thread.join(10)
+        rmtree(self._folder, ignore_errors=True)
+
+    def counts(self) -> dict[str, float]:
+        """Bytes and seconds since the start, and how many requests wait for a change."""
+        return {**self._counts, "waiting": len(self._waiting)}
+
+    def remote(self, address: str) -> str:
+        """The endpoint for other nodes, at this address of the machine; opened at the first call."""
+        done: Future[str] = Future()
+
+        def bind() -> None:
+            if self._address is None:
+                port = self._socket.bind_to_random_port(f"tcp://{address}")
+                self._address = f"tcp://{address}:{port}"
+            done.set_result(self._address)
+
+        self._soon(bind)
+        return done.result(10)
+
+    def _soon(self, job: Callable[[], None]) -> None:
+        """Let the server's thread do it, which alone may use its socket."""
+        self._jobs.put(job)
+        with self._waking:
+            if self._waker is None:
+                self._waker = self._context.socket(zmq.PUSH)
+                self._waker.connect(self._wake_address)
+            self._waker.send(b"")
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._wake, zmq.POLLIN)
+        while not self._stopped:
+            ready = dict(poller.poll())
+            began = time.perf_counter()
+            if self._wake in ready:
+                self._wake.recv()
+                self._jobs.get()()
+            if self._socket in ready:
+                with suppress(zmq.ZMQError):
+                    who, *parts = self._socket.recv_multipart(copy=False)
+                    self._take(who.bytes, parts)
+            self._counts["seconds_busy"] += time.perf_counter() - began
+        self._socket.close()
+
+    def _take(self, who: bytes, parts: list[Any]) -> None:
+        self._counts["bytes_in"] += size(parts)
+        try:
+            fields, arrays = decode(parts)
+        except HotrowError:
+            return  # whoever this is, it isn't hotrow
+        if not hmac.compare_digest(str(fields.get("secret")), self._secret):
+            return
+        changed = "number" in fields
+        if not self._ask(who, fields, arrays):
+            self._waiting.append((who, fields, arrays))
+        elif changed and self._waiting:
+            waiting, self._waiting = self._waiting, []
+            self._waiting = [one for one in waiting if not self._ask(*one)]
+
+    def _ask(self, who: bytes, fields: dict[str, Any], arrays: list[np.ndarray]) -> bool:
+        def reply(told: dict[str, Any], made: Sequence[np.ndarray] = ()) -> None:
+            parts = encode({**told, "id": fields["id"]}, made)
+            if get_ident() == self._thread.ident:
+                self._send(who, parts)
+            else:
+                self._soon(lambda: self._send(who, parts))
+
+        try:
+            return self._answer(fields, arrays, reply)
+        except Exception as error:  # noqa: BLE001 — whoever asked is told, and the shard goes on
+            reply({"error": f"{type(error).__name__}: {error}"})
+            return True
+
+    def _send(self, who: bytes, parts: list[Any]) -> None:
+        self._counts["bytes_out"] += size(parts)
+        with suppress(zmq.ZMQError):  # whoever asked is gone
+            self._socket.send_multipart([who, *parts], copy=False)

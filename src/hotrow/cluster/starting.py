@@ -1,0 +1,67 @@
+"""Shards come up: an actor each, started again by Ray when it dies, and the links to them."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from hotrow.cluster.connecting import NAMESPACE, ray_module
+from hotrow.cluster.link import Link
+from hotrow.cluster.shard import Shard
+from hotrow.errors import ArgumentError, ClusterError
+
+PATIENCE = 60.0
+"""Seconds in which all shards of a new table must be up."""
+
+
+def start(plan: dict[str, Any], home: Path) -> list[Link]:
+    """Start the shards of a table, and wait until each answers. ClusterError if they find no room."""
+    ray = ray_module()
+    if not ray.is_initialized():
+        raise ClusterError(
+            "this process is in no Ray cluster; expected hotrow.cluster.connect() before, for one on this machine, "
+            'or hotrow.cluster.connect("auto") on a node of one'
+        )
+    count, secret = plan["shards"], secrets.token_hex(16)
+    actor = ray.remote(Shard)
+    actors: list[Any] = []
+    try:
+        for index in range(count):
+            options = {
+                "name": shard_name(plan["name"], index, count), "namespace": NAMESPACE, "num_cpus": 1,
+                "max_restarts": -1, "max_task_retries": 0, "max_concurrency": 8, "scheduling_strategy": "SPREAD",
+            }  # fmt: skip
+            actors.append(actor.options(**options).remote({**plan, "index": index}, str(home), secret))
+        links = [link_to(each, plan["name"], i, count, secret) for i, each in enumerate(actors)]
+        _wait(ray, links, plan)
+    except BaseException as error:
+        for each in actors:
+            ray.kill(each)
+        if isinstance(error, ValueError) and "already" in str(error):
+            raise ArgumentError(f"there is a table named {plan['name']!r} in this cluster already") from error
+        raise
+    return links
+
+
+def _wait(ray: Any, links: list[Link], plan: dict[str, Any]) -> None:
+    up = [link.actor.hello.remote("") for link in links]
+    ready, _ = ray.wait(up, num_returns=len(up), timeout=PATIENCE)
+    if len(ready) < len(up):
+        has = ray.cluster_resources().get("CPU", 0)
+        raise ClusterError(
+            f"{len(ready)} of the {len(up)} shards of {plan['name']!r} came up in {PATIENCE:.0f} s. Each takes a CPU, "
+            f"and the cluster has {has:g}, of which {ray.available_resources().get('CPU', 0):g} are free: ask for "
+            "fewer shards, or add nodes"
+        )
+    ray.get(up)
+
+
+def shard_name(table: str, index: int, count: int) -> str:
+    """The name of a shard's actor in the cluster."""
+    return f"{table}/{index + 1} of {count}"
+
+
+def link_to(actor: Any, table: str, index: int, count: int, secret: str) -> Link:
+    """The link to a shard's actor."""
+    return Link(actor, f"shard {index + 1} of {count} of {table!r}", secret)

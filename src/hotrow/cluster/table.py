@@ -1,0 +1,311 @@
+"""A table whose rows are on shards, with the face of `hotrow.Table`; its process, the owner, makes all changes."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from shutil import rmtree
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet, finalize
+
+import numpy as np
+
+from hotrow.cluster.asking import Asking, FoundAfar, spread_of
+from hotrow.cluster.numbers import Numbers
+from hotrow.cluster.shards import Shards
+from hotrow.cluster.starting import start
+from hotrow.errors import ArgumentError
+from hotrow.store.joining import split
+from hotrow.table import ids as ids_
+from hotrow.table import initializers, optimizers
+from hotrow.table.batch import Batch, Groups, to_bags
+from hotrow.table.initializers import Initializer
+from hotrow.table.locks import ReadersWriter
+from hotrow.table.optimizers import Optimizer
+from hotrow.table.state import State
+from hotrow.table.table import Receipt
+from hotrow.table.table import Table as Plain
+from hotrow.table.view import Found, texts_of
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+
+class Table(Asking, Plain):
+    """A table in shards, on a Ray cluster: whatever takes a `hotrow.Table` takes this one.
+
+    shards   how many parts the rows are in, each an actor with a processor of its own
+    home     a folder where each shard keeps what brings it back when it dies; all nodes must see it if one of them may
+             be lost. None: a temporary one on this machine
+    name     by which `attach` finds it, and `hotrow cluster status` shows it; None: one is made up
+    threads  of each shard
+
+    The others are as of `hotrow.Table`, and so are the results, to the bit. Changes are taken by the shards while this
+    process goes on; what a shard hasn't on disk is kept here and sent again to one that died. Raises ClusterError where
+    there is no cluster, or no room in it.
+
+    >>> import hotrow, hotrow.cluster
+    >>> hotrow.cluster.connect()  # doctest: +SKIP
+    >>> table = hotrow.cluster.Table(32, shards=2, optimizer=hotrow.Adagrad(0.1))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        shards: int = 2,
+        optimizer: Optimizer | None = None,
+        initializer: Initializer | None = None,
+        seed: int = 0,
+        ids: str | None = None,
+        home: str | PathLike[str] | None = None,
+        name: str | None = None,
+        threads: int = 1,
+    ) -> None:
+        for what, given in {"shards": shards, "threads": threads}.items():
+            if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+                raise ArgumentError(f"{what} must be a whole number from 1 on; got {given!r}")
+        self._configure(dim, optimizer, initializer, seed, ids)
+        self._launch(shards, home, name, threads)
+
+    def _launch(self, shards: int, home: str | PathLike[str] | None, name: str | None, threads: int) -> None:
+        self.lock, self._live = ReadersWriter(), WeakSet()
+        self.pending, self._cut, self._changes, self._saved = None, None, None, None
+        self._steps, self._numbers = 0, Numbers()
+        self.name = name or f"table-{secrets.token_hex(4)}"
+        self.home = Path(tempfile.mkdtemp(prefix="hotrow-home-")) if home is None else Path(home).absolute()
+        plan = {
+            "name": self.name, "shards": shards, "dim": self.dim, "ids": self.kind, "seed": self.seed,
+            "threads": threads, "optimizer": optimizers.to_config(self.optimizer),
+            "initializer": initializers.to_config(self.initializer),
+        }  # fmt: skip
+        links = start(plan, self.home)
+        self._open(Shards(links, self.dim))
+        self._end = finalize(self, _end, [link.actor for link in links], None if home else self.home)
+
+    def close(self) -> None:
+        """End the shards. What wasn't saved is gone."""
+        for link in self.shards_.links:
+            link.close()
+        self._end()
+
+    # --- ids ---------------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """The number of ids that have a row."""
+        self.settle()
+        return len(self._numbers)
+
+    def _has_holes(self) -> bool:
+        return self._numbers.has_holes
+
+    @property
+    def path(self) -> None:
+        """None: rows are in the shards' memory."""
+
+    def find(
+        self,
+        ids: Any,
+        *,
+        grow: bool = False,
+        offsets: Any = None,
+        weights: Any = None,
+        pooling: str | None = None,
+        mask: Any = None,
+    ) -> Batch:
+        """As of `hotrow.Table`: one request to each shard that has some of the ids."""
+        if not grow:
+            return self._find(ids, offsets, weights, pooling, mask)
+        if isinstance(ids, Batch):
+            return self._regrow(self._own(ids, offsets))
+        self.settle()
+        keys = ids_.to_keys(ids, self.kind)
+        bags = to_bags(offsets, weights, pooling, len(keys.keys))
+        with self.lock.writing():
+            if self.kind not in (None, keys.kind) and len(keys.keys):  # another thread decided meanwhile
+                keys = ids_.to_keys(ids, self.kind)
+            padding = self._mask_key(mask, keys)
+            return self._batch(self._insert(self._locate(keys, grow=True), padding), bags, padding)
+
+    def _insert(self, found: Found, padding: np.uint64 | None = None) -> Found:
+        assert isinstance(found, FoundAfar)
+        keys = found.keys
+        if not len(keys.keys):
+            return found
+        self.kind = keys.kind
+        new = found.rows < 0
+        if padding is not None:
+            new &= found.unique.keys != padding
+        if not new.any():
+            return replace(found, missing=int(np.count_nonzero(found.rows < 0)))
+        which = np.flatnonzero(new)
+        numbers = found.rows.copy()
+        numbers[which] = self._numbers.take(len(which))
+        part, texts = found.unique.keys[which], None
+        if keys.texts is not None:
+            texts = texts_of(keys).take(found.unique.first[which])
+        vectors = found.pulled.vectors
+        if vectors is not None:
+            vectors[found.pulled.spread.order[which]] = self._first_values(part)
+        self.shards_.admit(keys.kind, self.shards_.spread(part, keys.kind), part, texts, numbers[which])
+        return replace(found, rows=numbers, missing=int(np.count_nonzero(numbers < 0)))
+
+    # --- changes -----------------------------------------------------------------------------------------------------
+
+    def _step(self, batch: Batch, gradients: np.ndarray, rate: float) -> None:
+        spread = spread_of(batch, self.kind, len(self.shards_))
+        groups = Groups.of(spread.order[batch.inverse], len(spread.order))
+        merged = groups.merge(gradients)[0]
+        self._steps += 1
+        self._version += 1
+        keys = batch.keys[spread.items]
+        if not batch.complete:
+            here = batch.distinct[spread.items] >= 0
+            keys, merged, spread = keys[here], merged[here], self.shards_.only(spread, here)
+        self.shards_.change("step", {"rate": rate, "step": self._steps}, spread, keys, merged, sorted=True)
+
+    def set(self, ids: Any, vectors: Any) -> None:
+        """As of `hotrow.Table`."""
+        batch, flat = self._to_set(ids, vectors)
+        with self.lock.writing():
+            self._check_known(batch)
+            last = np.empty(len(batch.distinct), np.int64)
+            last[batch.inverse] = np.arange(len(batch))
+            self._put(batch, flat[last])
+
+    def constrain(self, batch: Batch, function: Callable[[np.ndarray], np.ndarray]) -> None:
+        """As of `hotrow.Table`; the vectors come here and go back."""
+        with self.lock.writing():
+            vectors, order = self._have(batch)
+            chosen = np.where(order >= 0, order, 0)
+            self._put(batch, np.ascontiguousarray(function(vectors[chosen]), np.float32))
+
+    def _put(self, batch: Batch, vectors: np.ndarray) -> None:
+        """Give the distinct rows of a batch these vectors. Locked to write."""
+        here = batch.distinct >= 0
+        keys = batch.keys[here]
+        self._version += 1
+        self.shards_.change("put", {}, self.shards_.spread(keys, self.kind), keys, vectors[here])
+
+    def forget(self, ids: Any) -> Receipt:
+        """As of `hotrow.Table`."""
+        self.settle()
+        keys = ids_.to_keys(ids, self.kind)
+        with self.lock.writing():
+            found = self._locate(keys, grow=False)
+            here = found.rows >= 0
+            gone, numbers = found.index_keys[here], found.rows[here]
+            spread = self.shards_.spread(gone, self.kind)
+            sizes = self.shards_.sizes(spread, gone)
+            self._version += 1
+            self.shards_.change("drop", {}, spread, gone)
+            self._numbers.give_back(numbers)
+            self._mark(numbers)
+        return Receipt(len(here), len(numbers), sizes)
+
+    def set_optimizer(self, optimizer: Optimizer, *, fresh: bool = False) -> None:
+        """As of `hotrow.Table`."""
+        self._check_seam(optimizer, Optimizer, "optimizer=hotrow.Adam(1e-3)")
+        self.settle()
+        with self.lock.writing():
+            old = self.optimizer
+            if (
+                fresh
+                or type(old) is not type(optimizer)
+                or old.slot_widths(self.dim) != optimizer.slot_widths(self.dim)
+            ):
+                self._steps = 0
+            self._saved = None
+            self.optimizer = optimizer
+            told = {"optimizer": optimizers.to_config(optimizer), "fresh": fresh}
+            self.shards_.change_all("optimizer", told)
+
+    def flush(self) -> None:
+        """Wait until the shards have taken every change; after it, none is under way."""
+        self.settle()
+        with self.lock.writing():
+            self.shards_.flush()
+
+    # --- values ------------------------------------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """As of `hotrow.Table`: all of it comes to this process, in the order in which a plain table has it."""
+        self.settle()
+        with self.lock.writing():
+            state = self._joined(whole=True)
+        return replace(state, config={**state.config, **self._told()})
+
+    def _told(self) -> dict[str, Any]:
+        """What the owner knows better than any shard."""
+        return {"ids": self.kind, "steps": self._steps}
+
+    @classmethod
+    def from_state(cls, state: State, *, path: Any = None, shards: int = 2, **options: Any) -> Self:
+        """A table in shards equal to the one whose state this is. options: home, name and threads, as of `Table`."""
+        if path is not None:
+            raise ArgumentError("rows in shards are in memory: leave path= out; home= is where shards come back from")
+        config = state.config
+        table = cls(
+            config["dim"], shards=shards, seed=config["seed"], ids=config["ids"],
+            optimizer=optimizers.from_config(config["optimizer"]),
+            initializer=initializers.from_config(config["initializer"]), **options,
+        )  # fmt: skip
+        table._install(state)
+        return table
+
+    def restore(self, state: State) -> None:
+        """As of `hotrow.Table`."""
+        if state.config["dim"] != self.dim:
+            raise ArgumentError(f"this table has vectors of {self.dim} floats, the state {state.config['dim']}")
+        if self.pending is not None:
+            self.pending.drop()
+        with self.lock.writing():
+            self._install(state)
+
+    def _install(self, state: State) -> None:
+        """Become the table of this state. Locked to write, or not yet known to anyone."""
+        parts = split(state, len(self.shards_))
+        self._mark_all()
+        self.shards_.install(parts)
+        self._took_over(state.config, len(state.keys))
+
+    def _took_over(self, config: dict[str, Any], rows: int) -> None:
+        """The shards have another table, of so many rows."""
+        self.kind, self.seed, self._steps = config["ids"], config["seed"], config["steps"]
+        self.optimizer = optimizers.from_config(config["optimizer"])
+        self.initializer = initializers.from_config(config["initializer"])
+        self._numbers, self._saved = Numbers(rows), None
+        self._version += 1
+
+    def _mark_all(self) -> None:
+        self._mark(np.arange(self._numbers.most, dtype=np.int64))
+
+    def stats(self) -> dict[str, Any]:
+        """As of `hotrow.Table`, of all shards together, and their number."""
+        self.settle()
+        with self.lock.writing():
+            self.shards_.flush()
+            facts = self.shards_.call("facts")
+        total = sum(one["bytes"] for one in facts)
+        rows = len(self._numbers)
+        parts = {name: sum(one["bytes_of"].get(name, 0) for one in facts) for name in facts[0]["bytes_of"]}
+        return {
+            "ids": self.kind, "rows": rows, "dim": self.dim, "optimizer": optimizers.to_config(self.optimizer),
+            "steps": self._steps, "bytes": total, "bytes_per_row": total / rows if rows else 0.0, "bytes_of": parts,
+            "shards": len(self.shards_),
+        }  # fmt: skip
+
+
+def _end(actors: list[Any], home: Path | None) -> None:
+    """End shards, and remove the home that was theirs alone."""
+    from hotrow.cluster.connecting import ray_module
+
+    ray = ray_module()
+    if ray.is_initialized():
+        for actor in actors:
+            ray.kill(actor)
+    if home is not None:
+        rmtree(home, ignore_errors=True)
