@@ -9,5 +9,9 @@ from __future__ import annotations
 
 from hotrow.cluster.connecting import connect as connect
 from hotrow.cluster.table import Table as Table
+from hotrow.cluster.view import View as View
+from hotrow.cluster.view import attach as attach
 
-__all__ = ["Table", "connect"]
+load = Table.from_saved
+
+__all__ = ["Table", "View", "attach", "connect", "load"]

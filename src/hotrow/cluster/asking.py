@@ -44,6 +44,11 @@ class Asking(View):
     def _open(self, shards: Shards) -> None:
         self.shards_, self._version, self._eager, self._unseen = shards, 0, True, None
 
+    def close(self) -> None:
+        """Ask nothing more."""
+        for link in self.shards_.links:
+            link.close()
+
     def _locate(self, keys: ids_.Keys, *, grow: bool) -> Found:
         if keys.at is not None:
             return self._locate_once(keys, grow=grow)

@@ -10,7 +10,7 @@ from hotrow.errors import ClusterError, MissingExtraError
 
 NAMESPACE = "hotrow"
 """Of the names of shards in a cluster."""
-_LOCAL_CPUS = 8  # of a Ray on this machine: shards and workers take turns where there are fewer
+_LOCAL_CPUS = 32  # of a Ray on this machine: shards and workers take turns where there are fewer
 
 
 def ray_module() -> Any:
@@ -48,7 +48,8 @@ def connect(address: str | None = None) -> None:
     try:
         if address is None:
             cpus = max(_LOCAL_CPUS, os.cpu_count() or 1)
-            ray.init("local", num_cpus=cpus, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+            few = {"prestart_worker_first_driver": False}  # else a process is started for each CPU, and waited for
+            ray.init("local", num_cpus=cpus, include_dashboard=False, _system_config=few, **quiet)
         else:
             ray.init(address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, AssertionError) as error:

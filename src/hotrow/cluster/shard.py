@@ -37,7 +37,7 @@ class Shard:
 
     def __init__(self, plan: dict[str, Any], home: str, secret: str) -> None:
         threads.set_threads(plan["threads"])
-        self.plan, self.incarnation = plan, uuid4().hex
+        self.plan, self.incarnation, self._secret = plan, uuid4().hex, secret
         self._home = Home(Path(home), plan["index"])
         self.table, self.applied = self._home.load() or (self._new(), 0)
         self.durable = self.applied if self._home.is_there() else 0
@@ -66,6 +66,10 @@ class Shard:
             "node": here,
             "pid": os.getpid(),
         }
+
+    def introduce(self) -> tuple[dict[str, Any], str]:
+        """The table's plan, with what is known since of the kind of its ids, and the secret that requests show."""
+        return {**self.plan, "ids": self.table.kind}, self._secret
 
     def facts(self) -> dict[str, Any]:
         """What it holds and has done; the counts only ever rise, until it is started anew."""
@@ -96,6 +100,14 @@ class Shard:
     def install(self, state: State, applied: int) -> None:
         """Become the part of a table whose state this is; that was the change of this number, and is on disk."""
         self._take_over(Keyed.from_state(state), applied)
+
+    def install_from(self, path: str, number: int | None, applied: int) -> tuple[dict[str, Any], int]:
+        """Become this shard's part of what was saved at `path`; its config, and how many rows it has."""
+        from hotrow.cluster.taking import part_of
+
+        state = part_of(path, number, self.plan["index"], self.plan["shards"])
+        self._take_over(Keyed.from_state(state), applied)
+        return state.config, len(state.keys)
 
     def _take_over(self, table: Keyed, applied: int) -> None:
         self._finish_keeping()

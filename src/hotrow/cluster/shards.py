@@ -157,6 +157,17 @@ class Shards:
         for link, number in zip(self.links, numbers, strict=True):
             link.forget_log(number)
 
+    def install_from(self, path: str, number: int | None) -> list[tuple[dict[str, Any], int]]:
+        """Let each shard become its part of what was saved at a path; the config and rows of each."""
+        ray = ray_module()
+        self.flush()
+        numbers = [link.sent + 1 for link in self.links]
+        told = ray.get([link.actor.install_from.remote(path, number, at)
+                        for link, at in zip(self.links, numbers, strict=True)])  # fmt: skip
+        for link, at in zip(self.links, numbers, strict=True):
+            link.forget_log(at)
+        return told
+
     def call(self, method: str, *args: Any, **options: Any) -> list[Any]:
         """A method of all shards' actors at once, whose answers may be large."""
         ray = ray_module()

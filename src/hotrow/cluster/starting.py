@@ -65,3 +65,29 @@ def shard_name(table: str, index: int, count: int) -> str:
 def link_to(actor: Any, table: str, index: int, count: int, secret: str) -> Link:
     """The link to a shard's actor."""
     return Link(actor, f"shard {index + 1} of {count} of {table!r}", secret)
+
+
+def names() -> dict[str, int]:
+    """The tables of this cluster that have a shard, and how many they have in all."""
+    ray = ray_module()
+    found: dict[str, int] = {}
+    for actor in ray.util.list_named_actors(all_namespaces=True):
+        table, _, which = actor["name"].rpartition("/")
+        if actor["namespace"] == NAMESPACE and table and " of " in which:
+            found[table] = int(which.partition(" of ")[2])
+    return found
+
+
+def actor_of(table: str, index: int, count: int) -> Any:
+    """The actor of a shard."""
+    return ray_module().get_actor(shard_name(table, index, count), namespace=NAMESPACE)
+
+
+def links_of(table: str) -> tuple[dict[str, Any], list[Link]]:
+    """The plan of a table by its name, and links to its shards. ArgumentError if there is none such."""
+    ray, count = ray_module(), names().get(table)
+    if count is None:
+        raise ArgumentError(f"this cluster has no table named {table!r}; it has {sorted(names()) or 'none'}")
+    actors = [actor_of(table, index, count) for index in range(count)]
+    plan, secret = ray.get(actors[0].introduce.remote(), timeout=PATIENCE)
+    return plan, [link_to(actor, table, index, count, secret) for index, actor in enumerate(actors)]

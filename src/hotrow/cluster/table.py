@@ -14,10 +14,12 @@ from weakref import WeakSet, finalize
 import numpy as np
 
 from hotrow.cluster.asking import Asking, FoundAfar, spread_of
+from hotrow.cluster.keeping import Keeping
 from hotrow.cluster.numbers import Numbers
 from hotrow.cluster.shards import Shards
 from hotrow.cluster.starting import start
 from hotrow.errors import ArgumentError
+from hotrow.store import snapshot
 from hotrow.store.joining import split
 from hotrow.table import ids as ids_
 from hotrow.table import initializers, optimizers
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
 
-class Table(Asking, Plain):
+class Table(Keeping, Asking, Plain):
     """A table in shards, on a Ray cluster: whatever takes a `hotrow.Table` takes this one.
 
     shards   how many parts the rows are in, each an actor with a processor of its own
@@ -74,7 +76,7 @@ class Table(Asking, Plain):
     def _launch(self, shards: int, home: str | PathLike[str] | None, name: str | None, threads: int) -> None:
         self.lock, self._live = ReadersWriter(), WeakSet()
         self.pending, self._cut, self._changes, self._saved = None, None, None, None
-        self._steps, self._numbers = 0, Numbers()
+        self._steps, self._numbers, self._saving, self._lives = 0, Numbers(), False, [0] * shards
         self.name = name or f"table-{secrets.token_hex(4)}"
         self.home = Path(tempfile.mkdtemp(prefix="hotrow-home-")) if home is None else Path(home).absolute()
         plan = {
@@ -88,8 +90,7 @@ class Table(Asking, Plain):
 
     def close(self) -> None:
         """End the shards. What wasn't saved is gone."""
-        for link in self.shards_.links:
-            link.close()
+        super().close()
         self._end()
 
     # --- ids ---------------------------------------------------------------------------------------------------------
@@ -223,6 +224,11 @@ class Table(Asking, Plain):
             told = {"optimizer": optimizers.to_config(optimizer), "fresh": fresh}
             self.shards_.change_all("optimizer", told)
 
+    @property
+    def marks(self) -> list[int]:
+        """How many changes each shard was sent: `View.wait_for` makes a reader wait for just these."""
+        return [link.sent for link in self.shards_.links]
+
     def flush(self) -> None:
         """Wait until the shards have taken every change; after it, none is under way."""
         self.settle()
@@ -247,14 +253,37 @@ class Table(Asking, Plain):
         """A table in shards equal to the one whose state this is. options: home, name and threads, as of `Table`."""
         if path is not None:
             raise ArgumentError("rows in shards are in memory: leave path= out; home= is where shards come back from")
-        config = state.config
-        table = cls(
+        table = cls._like(state.config, shards, options)
+        table._install(state)
+        return table
+
+    @classmethod
+    def from_saved(
+        cls, path: str | PathLike[str], generation: int | None = None, *, shards: int = 2, **options: Any
+    ) -> Self:
+        """The table that was saved at `path`, by any number of shards or by none; each shard reads its part.
+
+        generation: an older one that is still there. options: home, name and threads, as of `Table`. Raises as
+        `hotrow.load`, and ClusterError.
+        """
+
+        def look(chain: Any) -> tuple[int, dict[str, Any]]:
+            return chain.saved.generation, chain.config()
+
+        number, config = snapshot.use(path, generation, look)
+        table = cls._like(config, shards, options)
+        told = table.shards_.install_from(str(Path(path).absolute()), number)
+        table._took_over(config, sum(rows for _, rows in told))
+        return table
+
+    @classmethod
+    def _like(cls, config: dict[str, Any], shards: int, options: dict[str, Any]) -> Self:
+        """An empty one with this config."""
+        return cls(
             config["dim"], shards=shards, seed=config["seed"], ids=config["ids"],
             optimizer=optimizers.from_config(config["optimizer"]),
             initializer=initializers.from_config(config["initializer"]), **options,
         )  # fmt: skip
-        table._install(state)
-        return table
 
     def restore(self, state: State) -> None:
         """As of `hotrow.Table`."""

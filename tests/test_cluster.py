@@ -1,0 +1,232 @@
+"""A table in shards is the plain table, to the bit: whatever is asked of it, and whatever is changed. Nothing is mocked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hotrow
+from hotrow.table.ids import Keys
+
+cluster = pytest.importorskip("hotrow.cluster")
+pytest.importorskip("ray")
+DIM = 5
+OPTIMIZERS = [hotrow.SGD(0.1), hotrow.Adagrad(0.1), hotrow.Adam(0.01)]
+NAMES = [type(optimizer).__name__ for optimizer in OPTIMIZERS]
+
+
+@pytest.fixture(scope="session")
+def in_shards(ray_local):
+    """in_shards(count, plain) → a table in so many shards, equal to a plain one; the shards are there once."""
+    tables = {}
+
+    def make(count, plain):
+        table = tables.get(count)
+        if table is None:
+            table = tables[count] = cluster.Table(DIM, shards=count)
+        table.restore(plain.state())
+        return table
+
+    yield make
+    for table in tables.values():
+        table.close()
+
+
+def assert_same(table, plain):
+    """The same ids in the same order, and the same bits."""
+    a, b = table.state(), plain.state()
+    assert a.config == b.config
+    assert np.array_equal(a.keys, b.keys)
+    assert a.weights.tobytes() == np.ascontiguousarray(b.weights).tobytes()
+    assert a.slots.keys() == b.slots.keys()
+    for name, slot in a.slots.items():
+        assert slot.tobytes() == np.ascontiguousarray(b.slots[name]).tobytes()
+    assert (a.strings is None) == (b.strings is None)
+    assert a.strings is None or a.strings.equals(b.strings)
+    assert len(table) == len(plain)
+
+
+def ids_of(kind, numbers):
+    """Ids of a kind: some beyond what other kinds can hold."""
+    if kind == "string":
+        return [f"id {n}" if n % 7 else "é" * (n + 1) for n in numbers]
+    if kind == "uint64":
+        return np.array(numbers, np.uint64) + np.uint64(2**64 - 100)
+    return np.array(numbers, np.int64) - 20
+
+
+NUMBERS = st.lists(st.integers(0, 60), min_size=1, max_size=40)
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(["step", "step", "step", "set", "forget", "bags", "constrain", "look"]), NUMBERS),
+    min_size=1,
+    max_size=8,
+)
+
+
+@pytest.mark.compiled
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=NAMES)
+@settings(max_examples=8)
+@given(kind=st.sampled_from(["int64", "uint64", "string"]), changes=CHANGES, seed=st.integers(0, 99))
+def test_it_is_the_plain_table_to_the_bit(in_shards, count, optimizer, kind, changes, seed):
+    plain = hotrow.Table(DIM, optimizer=optimizer, seed=seed)
+    table = in_shards(count, plain)
+    random = np.random.default_rng(seed)
+    for what, numbers in changes:
+        change(what, table, plain, ids_of(kind, numbers), random)
+    assert_same(table, plain)
+    assert table.has_holes == plain.has_holes
+
+
+def change(what, table, plain, ids, random):
+    """One change of both, and what they answer on the way."""
+    n = len(ids)
+    if what == "step":
+        gradients = random.normal(size=(n, DIM)).astype(np.float32)
+        batches = [each.find(ids, grow=True) for each in (table, plain)]
+        assert np.array_equal(batches[0].rows, batches[1].rows)
+        assert np.array_equal(table.lookup(batches[0]), plain.lookup(batches[1]))
+        for each, batch in zip((table, plain), batches, strict=True):
+            each.update(batch, gradients, learning_rate=0.05)
+    elif what == "bags":
+        offsets = [0, n // 2, n // 2, n]
+        gradients = random.normal(size=(3, DIM)).astype(np.float32)
+        for pooling in ("mean", "max"):
+            vectors = [each.lookup(ids, grow=True, offsets=offsets, pooling=pooling) for each in (table, plain)]
+            assert np.array_equal(*vectors)
+            for each in (table, plain):
+                each.update(ids, gradients, offsets=offsets, pooling=pooling)
+    elif what == "set":
+        vectors = random.normal(size=(n, DIM)).astype(np.float32)
+        for each in (table, plain):
+            each.set(ids, vectors)
+    elif what == "forget":
+        receipts = [each.forget(ids[: n // 2 + 1]) for each in (table, plain)]
+        assert receipts[0].asked == receipts[1].asked
+        assert receipts[0].removed == receipts[1].removed
+    elif what == "constrain":
+        for each in (table, plain):
+            each.constrain(each.find(ids, grow=True), lambda vectors: np.maximum(vectors, 0))
+    else:
+        for unknown in ("initial", "zero"):
+            assert np.array_equal(table.lookup(ids, unknown=unknown), plain.lookup(ids, unknown=unknown))
+        assert (ids[0] in table) == (ids[0] in plain)
+
+
+def test_strings_that_collide_keep_rows_of_their_own(in_shards):
+    plain = hotrow.Table(DIM, ids="string")
+    texts = [f"text {i}" for i in range(30)]
+    keys = np.arange(30, dtype=np.uint64) % 4 << np.uint64(40)
+    fake = Keys("string", keys, (30,), pa.array(texts, pa.large_string()))
+    table = in_shards(3, plain)
+    gradients = np.random.default_rng(0).normal(size=(30, DIM)).astype(np.float32)
+    for _ in range(2):
+        batches = [each.find(fake, grow=True) for each in (table, plain)]
+        assert len(set(batches[0].rows.tolist())) == 30
+        assert np.array_equal(table.lookup(batches[0]), plain.lookup(batches[1]))
+        for each, batch in zip((table, plain), batches, strict=True):
+            each.update(batch, gradients)
+    assert np.array_equal(table.vectors(), plain.vectors())
+    assert table.ids().equals(plain.ids())
+
+
+def test_a_batch_forgets_as_that_of_a_plain_table(in_shards):
+    plain = hotrow.Table(DIM, optimizer=hotrow.SGD(1.0))
+    table = in_shards(2, plain)
+    for each in (table, plain):
+        batch = each.find([1, 2, 3, 2], grow=True)
+        each.forget([2])
+        each.find([9], grow=True)  # takes the row that 2 had
+        each.update(batch, np.ones((4, DIM), np.float32))
+        assert batch.rows.tolist() == [0, -1, 2, -1]
+    assert_same(table, plain)
+
+
+def test_what_cannot_be_is_refused_with_nothing_changed(in_shards):
+    plain = hotrow.Table(DIM)
+    table = in_shards(2, plain)
+    table.lookup([1, 2], grow=True)
+    before = table.state()
+    with pytest.raises(hotrow.UnknownIdError):
+        table.update([1, 77], np.ones((2, DIM), np.float32))
+    with pytest.raises(hotrow.UnknownIdError, match="77"):
+        table.lookup([77], unknown="error")
+    with pytest.raises(hotrow.KindError):
+        table.find(["a"], grow=True)
+    with pytest.raises(hotrow.ArgumentError):
+        table.update([1], np.ones((1, DIM + 1), np.float32))
+    after = table.state()
+    assert before.config == after.config
+    assert before.weights.tobytes() == after.weights.tobytes()
+
+
+def test_tables_that_cannot_be_are_refused_before_a_shard_is_started(ray_local):
+    for wrong in ({"shards": 0}, {"shards": True}, {"threads": 0}, {"seed": -1}, {"ids": "text"}):
+        with pytest.raises(hotrow.ArgumentError):
+            cluster.Table(4, **wrong)
+    with pytest.raises(hotrow.ArgumentError, match="home="):
+        cluster.Table.from_state(hotrow.Table(4).state(), path="rows")
+
+
+@pytest.mark.parametrize("kind", ["int64", "string"])
+def test_a_save_goes_to_any_number_of_shards_and_to_none(in_shards, tmp_path, kind):
+    plain = hotrow.Table(DIM, seed=7)
+    table, random = in_shards(2, plain), np.random.default_rng(7)
+    for numbers in (range(40), range(20, 60)):
+        change("step", table, plain, ids_of(kind, list(numbers)), random)
+    change("forget", table, plain, ids_of(kind, [3, 4, 5]), random)
+    assert table.save(tmp_path / "t") == 1
+    change("step", table, plain, ids_of(kind, [1, 50, 80]), random)
+    assert table.save_delta() == 2
+    change("step", table, plain, ids_of(kind, [2, 51, 81]), random)
+    saving = table.save(tmp_path / "t", wait=False)
+    beside = hotrow.Table.from_state(plain.state())
+    change("step", table, plain, ids_of(kind, list(range(60))), random)  # goes on beside the save, and isn't in it
+    assert saving.result() == 3
+    assert_same(hotrow.load(tmp_path / "t"), beside)
+    for count in (1, 3):
+        again = cluster.load(tmp_path / "t", shards=count)
+        assert_same(again, beside)
+        twin, same = hotrow.Table.from_state(beside.state()), np.random.default_rng(count)
+        change("step", again, twin, ids_of(kind, list(range(70))), same)
+        assert_same(again, twin)
+        again.close()
+
+
+def test_a_plain_save_goes_to_shards(ray_local, tmp_path):
+    plain = hotrow.Table(DIM)
+    plain.update(plain.find(range(50), grow=True), np.ones((50, DIM), np.float32))
+    plain.save(tmp_path / "t")
+    table = cluster.load(tmp_path / "t", shards=2)
+    assert_same(table, plain)
+    table.close()
+
+
+def test_a_reader_sees_what_the_owner_has_changed(in_shards):
+    table = in_shards(2, hotrow.Table(DIM))
+    view = cluster.attach(table.name)
+    assert len(view) == 0
+    first = table.lookup(range(9), grow=True)
+    view.wait_for(table.marks)
+    assert np.array_equal(view.lookup(range(9)), first)
+    table.update(range(9), np.ones((9, DIM), np.float32))
+    view.wait_for(table.marks)
+    assert np.array_equal(view.lookup(range(9)), table.lookup(range(9)))
+    assert np.array_equal(view.lookup([99]), table.lookup([99]))  # its first value
+    assert view.ids().tolist() == list(range(9))
+    assert len(view) == 9
+    assert 3 in view
+    assert 99 not in view
+    view.close()
+    with pytest.raises(hotrow.ArgumentError, match=table.name):
+        cluster.attach("nobody")
+
+
+def test_a_name_is_one_tables_alone(ray_local):
+    table = cluster.Table(DIM, shards=1, name="mine")
+    with pytest.raises(hotrow.ArgumentError, match="mine"):
+        cluster.Table(DIM, shards=1, name="mine")
+    table.close()
