@@ -1,4 +1,4 @@
-"""A table in shards is the plain table, to the bit: whatever is asked of it, and whatever is changed. Nothing is mocked."""
+"""A table in shards is the plain table, to the bit: whatever is asked or changed. Nothing is mocked."""
 
 from __future__ import annotations
 

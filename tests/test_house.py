@@ -78,6 +78,7 @@ PUBLIC = [
     "CorruptError",
     "LockedError",
     "DiskError",
+    "ClusterError",
     "MissingExtraError",
 ]
 

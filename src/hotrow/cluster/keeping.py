@@ -64,7 +64,7 @@ class Keeping(Plain):
         if since is None or (path is not None and Path(path).absolute() != since.path):
             raise ArgumentError(
                 f"a delta is a change to what was saved, and this table wasn't saved to or loaded from {where}: "
-                f"expected table.save({where}) first, and again after restore(), set_optimizer() or the death of a shard"
+                f"expected table.save({where}) first, and again after restore(), set_optimizer() or a shard's death"
             )
         writer = ShardedWriter(since.path, keep=1, parent=since.sha256)
         return self._save_parts(writer, progress, wait=wait, since=since)
