@@ -35,6 +35,7 @@ from hotrow.store import snapshot
 from hotrow.store.checks import cells_problem
 from hotrow.store.files import PIECE
 from hotrow.store.format import write_arrays
+from hotrow.store.generation import map_generation, read_generation
 from hotrow.store.lock import lock
 from hotrow.store.snapshot import generations, verify
 from hotrow.store.writing import save
@@ -71,7 +72,7 @@ def same(a: State, b: State, *, slots: bool = True) -> bool:
 
 
 def open_mapped(path, generation=None) -> State:
-    return snapshot.use(path, generation, lambda chain: snapshot.map_generation(*chain.links[-1]))
+    return snapshot.use(path, generation, lambda chain: map_generation(*chain.links[-1]))
 
 
 def read(path, generation=None, *, progress=None) -> State:
@@ -79,7 +80,7 @@ def read(path, generation=None, *, progress=None) -> State:
 
     def one(chain):
         folder, manifest = chain.links[-1]
-        return snapshot.read_generation(folder, manifest, manifest.slots(), progress)
+        return read_generation(folder, manifest, manifest.slots(), progress)
 
     return snapshot.use(path, generation, one)
 

@@ -144,14 +144,15 @@ def show_ratings(output: Output, report: dict[str, Any]) -> None:
 
 def table_facts(path: Path) -> dict[str, Any]:
     """Rows, floats a row, kind of ids, optimizer, steps, bytes and generations of a saved table."""
-    from hotrow.store import snapshot, view
+    from hotrow.store import snapshot
 
-    table, links = view(path), snapshot.use(path, None, lambda chain: chain.links)
-    config = links[-1][1].config
+    chain, rows = snapshot.use(path, None, lambda chain: (chain, chain.rows()))
+    config, links = chain.config(), chain.links
     return {
-        "rows": len(table),
-        "dim": table.dim,
-        "ids": table.kind,
+        "rows": rows,
+        "shards": len(chain.chains) if isinstance(chain, snapshot.Shards) else None,
+        "dim": config["dim"],
+        "ids": config["ids"],
         "optimizer": config["optimizer"]["name"],
         "steps": config["steps"],
         "bytes": sum(file.stat().st_size for folder, _ in links for file in folder.iterdir()),
@@ -163,6 +164,8 @@ def table_facts(path: Path) -> dict[str, Any]:
 def _shown(facts: dict[str, Any]) -> list[str]:
     deltas = facts["deltas"]
     generations = ", ".join(f"{number}{' (delta)' if number in deltas else ''}" for number in facts["generations"])
+    if facts["shards"]:
+        generations += f", in {facts['shards']} shards"
     counts = f"{facts['rows']:,}", str(facts["dim"]), str(facts["ids"]), facts["optimizer"], f"{facts['steps']:,}"
     return [*counts, f"{facts['bytes']:,}", generations]
 

@@ -17,10 +17,12 @@ from hotrow.errors import DataError, HotrowError
 from hotrow.models import classifier_files, next_files, saving
 from hotrow.models.sides import parsed
 from hotrow.store import compact as compact_table
-from hotrow.store import derived, load, view
+from hotrow.store import derived, forgetting, load, saves, view
 from hotrow.store import generations as folders
 from hotrow.store.files import sync_folder
+from hotrow.store.forgetting import Removed
 from hotrow.store.lock import lock
+from hotrow.store.sharded import is_sharded
 
 
 def compact(options: argparse.Namespace, output: Output) -> None:
@@ -121,18 +123,18 @@ def _show(output: Output, folder: Path, removed: list[dict[str, Any]], *, change
 def _forget_in_table(
     path: Path, options: argparse.Namespace, output: Output, clear: Callable[[], None]
 ) -> list[dict[str, Any]]:
-    from hotrow.store import forgetting
-
     opened = view(path)
     ids = [parsed(text, opened.kind) for text in options.id]
     if options.rewrite:
         clear()
         with output.bar("rewriting", lambda facts: str(facts.get("file", ""))) as progress:
             found = forgetting.forget(path, ids, progress=progress)
-        return [
-            {"from": f"{folders.folder_of(path, one.generation).name}/{one.file}", "rows": one.rows, "bytes": one.bytes}
-            for one in found
-        ]
+        return [{"from": f"{_folder_of(path, one)}/{one.file}", "rows": one.rows, "bytes": one.bytes} for one in found]
+    if is_sharded(path):
+        raise DataError(
+            f"{path} is a table in shards, to which nothing can be added here: `hotrow forget {path} ID --rewrite` "
+            f"takes ids out of all that is kept, and `hotrow compact {path}` makes it one table"
+        )
     table = load(path)
     receipt = table.forget(ids)
     if not receipt.removed:
@@ -140,6 +142,12 @@ def _forget_in_table(
     clear()
     table.save_delta()
     return _parts("the table", receipt.removed, receipt.bytes)
+
+
+def _folder_of(path: Path, one: Removed) -> Path:
+    """Where a generation is that has lost something, within the table's folder."""
+    folder = path if one.shard is None else folders.shard_folder(path, one.shard)
+    return folders.folder_of(folder, one.generation).relative_to(path)
 
 
 def _forget_in_model(folder: Path, options: argparse.Namespace, clear: Callable[[], None]) -> list[dict[str, Any]]:
@@ -169,8 +177,31 @@ def _remove_older(folder: Path) -> list[dict[str, Any]]:
                 rows = folders.read_manifest(old).rows
                 folders.remove(old)
                 removed.append(_part(f"{name}/{old.name}, all of it", rows, size))
+            removed += _remove_older_in_shards(path, named[name], name)
             sync_folder(path)  # or they could be back after a crash
     return removed
+
+
+def _remove_older_in_shards(path: Path, named: int, name: str) -> list[dict[str, Any]]:
+    older = [number for number in folders.sharded(path) if number != named]
+    if not older:
+        return []
+    rows, size = _in_shards(path)
+    saves.remove(path, older)
+    left_rows, left = _in_shards(path)
+    if set(older) & set(folders.sharded(path)) or (left and named not in folders.sharded(path)):
+        raise DataError(
+            f"{path}: shards of older saves couldn't be removed, and may still have them; forget them once more"
+        )
+    return [_part(f"{name}/shard-…, all that was older", rows - left_rows, size - left)]
+
+
+def _in_shards(path: Path) -> tuple[int, int]:
+    """Rows and bytes of the generations of all shards."""
+    shards = [folders.shard_folder(path, at) for at in folders.shards(path)]
+    found = [folders.folder_of(shard, number) for shard in shards for number in folders.whole(shard)]
+    files = [file.stat().st_size for one in found for file in one.iterdir()]
+    return sum(folders.read_manifest(one).rows for one in found), sum(files)
 
 
 def _forget_in_classifier(folder: Path, options: argparse.Namespace, clear: Callable[[], None]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from hotrow.errors import CorruptError
 from hotrow.models.descriptions import NEXT as NAME
 from hotrow.models.descriptions import check_alone
 from hotrow.models.saving import table_folder
-from hotrow.store import generations
+from hotrow.store import generations, saves
 from hotrow.store import load as load_table
 from hotrow.store.files import make_folders, sync_folder, write_durably
 from hotrow.store.lock import lock
@@ -64,10 +64,10 @@ def save(model: NextItem, folder: Path) -> None:
             write_durably(folder / NAME, sealed(described))
         except BaseException:
             if number is not None and not _names(folder, number):
-                generations.remove_all([generations.folder_of(items, number)])
+                saves.remove(items, [number])
             raise
-        older = [old for old in generations.whole(items) if old < number]
-        generations.remove_all([generations.folder_of(items, old) for old in older[:-1]])
+        older = [old for old in generations.numbers(items) if old < number]
+        saves.remove(items, older[:-1])
 
 
 def _names(folder: Path, number: int) -> bool:

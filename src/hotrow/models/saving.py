@@ -32,7 +32,7 @@ from hotrow.errors import CorruptError
 from hotrow.models.descriptions import PAIRS as NAME
 from hotrow.models.descriptions import check_alone
 from hotrow.models.features import Feature
-from hotrow.store import generations
+from hotrow.store import generations, saves
 from hotrow.store import load as load_table
 from hotrow.store.files import Part, check_part, make_folders, sync_folder, write_durably
 from hotrow.store.format import read_arrays, write_arrays
@@ -124,7 +124,8 @@ def _undo(folder: Path, numbers: dict[str, int]) -> None:
     except CorruptError:
         if (folder / NAME).exists():
             return
-    generations.remove_all([generations.folder_of(folder / side, number) for side, number in numbers.items()])
+    for side, number in numbers.items():
+        saves.remove(folder / side, [number])
     if "items" in numbers:
         for path in _all_pairs_of(folder, numbers):
             with suppress(OSError):
@@ -147,8 +148,8 @@ def table_folder(folder: Path, side: str) -> Path:
 def _tidy(folder: Path, numbers: dict[str, int]) -> None:
     """Remove what the new model.json doesn't need, but for each table's generation before; what can't be, stays."""
     for side, number in numbers.items():
-        older = [old for old in generations.whole(folder / side) if old < number]
-        generations.remove_all([generations.folder_of(folder / side, old) for old in older[:-1]])
+        older = [old for old in generations.numbers(folder / side) if old < number]
+        saves.remove(folder / side, older[:-1])
     kept = _all_pairs_of(folder, numbers)
     for old in folder.iterdir():
         if _PAIRS.fullmatch(old.name) and old not in kept and not old.is_dir():

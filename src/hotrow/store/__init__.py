@@ -58,20 +58,25 @@ def load_as(
 
     folder = None if rows is None else folder_of(rows)
 
-    def make(chain: snapshot.Chain) -> T:
+    def make(chain: snapshot.Chain | snapshot.Shards) -> T:
+        if kind is Table:
+            snapshot.refuse_shard(chain)
         with made_of(path):
             states = chain.states()
             table = kind.from_state(next(states), path=folder)
             for change in states:
                 table.apply(change)
-        table.follow_from(chain.saved)
+        if chain.follows is not None:
+            table.follow_from(chain.follows)
         return table
 
     return snapshot.use(path, generation, make, progress=progress)
 
 
 def compact(path: str | PathLike[str], *, keep: int = 2, progress: Progress | None = None) -> int:
-    """Make a snapshot of the newest generation at `path`, if that is a delta; return the number of the newest.
+    """Make a snapshot of the newest generation at `path`, if that is none; return the number of the newest.
+
+    That of a delta is whole, and that of a table in shards is of one table.
 
     It takes the memory of the table. Raises what `load` and `Table.save` raise, and LockedError if somebody is saving
     there.
@@ -81,7 +86,7 @@ def compact(path: str | PathLike[str], *, keep: int = 2, progress: Progress | No
 
     writer = Writer(path, keep=keep, compact=True)  # from here on nobody else adds a generation
     try:
-        if snapshot.use(path, None, lambda chain: len(chain.links)) == 1:
+        if snapshot.use(path, None, snapshot.is_one_snapshot):
             return snapshot.generations(path)[-1]
         return cast("int", load(path, progress=progress).write_to(writer, progress))
     finally:
@@ -92,7 +97,8 @@ def view(path: str | PathLike[str], generation: int | None = None) -> SnapshotVi
     """The table saved at `path`, to look up only. A snapshot is mapped: it opens at once, whatever its size.
 
     Each part of a file is compared with its checksum when it is first looked at; `check()` compares all at once, and
-    `refresh()` goes on to a newer generation. One that is a delta is read into memory, with what it is a change to.
+    `refresh()` goes on to a newer generation. One that is a delta is read into memory, with what it is a change to, and
+    so is one of a table in shards.
     Arguments and errors are those of `load`.
     """
     from hotrow.store.opened import SnapshotView

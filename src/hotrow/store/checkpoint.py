@@ -28,12 +28,11 @@ import numpy as np
 
 from hotrow.errors import ArgumentError, CorruptError, DataError
 from hotrow.store import description as described_by
-from hotrow.store import generations, load
+from hotrow.store import generations, load, saves
 from hotrow.store.description import Description, describe, json_file, net_file, table_folder
 from hotrow.store.files import make_folders, sync_folder, write_durably
 from hotrow.store.format import read_arrays, write_arrays
 from hotrow.store.lock import lock
-from hotrow.store.manifest import read_manifest
 from hotrow.table.kept import Saved
 from hotrow.table.table import Table
 
@@ -162,7 +161,7 @@ class Checkpoints:
 
     def _saved(self, at: int, generation: int) -> Saved:
         folder = table_folder(self.root, at)
-        return Saved(folder, generation, read_manifest(generations.folder_of(folder, generation)).sha256)
+        return Saved(folder, generation, saves.sha256_of(folder, generation))
 
     def _try_to_tidy(self) -> None:
         self._is_tidy = False
@@ -191,9 +190,8 @@ class Checkpoints:
         readable = [described for described in stay.values() if described is not None]
         if len(readable) == len(stay):  # else a damaged one doesn't tell what it needs
             for at in described_by.tables(self.root):
-                _tidy_table(
-                    table_folder(self.root, at), [one.tables[at][0] for one in readable if at < len(one.tables)]
-                )
+                needed = [one.tables[at][0] for one in readable if at < len(one.tables)]
+                saves.keep_only(table_folder(self.root, at), needed)
 
     def _described_or_none(self, number: int) -> Description | None:
         try:
@@ -241,9 +239,9 @@ class Checkpoints:
 
     def _load(self, at: int, generation: int, sha256: str, rows: str | os.PathLike[str] | None) -> Table:
         folder = table_folder(self.root, at)
-        manifest = generations.folder_of(folder, generation)
-        if sha256 not in read_manifest(manifest).names():
-            raise CorruptError(f"{manifest}: isn't the generation that belongs to this checkpoint")
+        if sha256 not in saves.names_of(folder, generation):
+            mark = generations.mark_of(folder, generation)
+            raise CorruptError(f"{mark}: isn't the generation that belongs to this checkpoint")
         try:
             return load(folder, generation, rows=rows)
         except DataError as error:
@@ -270,13 +268,3 @@ class _Writing:
     facts: dict[str, Any]
     arrays: Arrays
     saving: list[Future[int]]
-
-
-def _tidy_table(folder: Path, needed: list[int]) -> None:
-    """Remove the other generations; nothing, if a damaged one doesn't tell what it is a change to."""
-    try:
-        wanted = {generations.number_of(link) for number in needed for link, _ in generations.chain(folder, number)}
-    except (CorruptError, DataError):
-        return
-    unwanted = [number for number in generations.begun(folder) if number not in wanted]
-    generations.remove_all([generations.folder_of(folder, number) for number in unwanted])

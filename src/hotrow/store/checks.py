@@ -46,7 +46,7 @@ def check_state(state: State) -> None:
         or _array_problem("cells", state.cells, "uint64", (None,))
         or index_size_problem(len(state.cells), len(state.keys))
         or config_problem(state.config, state.weights.shape[1])
-        or _json_problem(state.config)
+        or json_problem(state.config, "its config")
         or _slots_problem(state)
         or _strings_problem(state)
     )
@@ -89,13 +89,14 @@ def config_problem(config: Mapping[str, Any], dim: int | None = None) -> str:
     return wrong[0] if wrong else ""
 
 
-def _json_problem(config: dict[str, Any]) -> str:
+def json_problem(values: dict[str, Any], what: str) -> str:
+    """What of values that are to be written as JSON isn't, or ""; `what` they are."""
     try:
-        if json.loads(json.dumps(config, allow_nan=False)) == config:
+        if json.loads(json.dumps(values, allow_nan=False)) == values:
             return ""
     except (TypeError, ValueError) as error:
-        return f"its config isn't JSON: {error}"
-    return f"its config isn't plain JSON (a tuple, or a key that isn't text): {config}"
+        return f"{what} isn't JSON: {error}"
+    return f"{what} isn't plain JSON (a tuple, or a key that isn't text): {values}"
 
 
 def _slots_problem(state: State) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,9 @@ from hotrow.store import derived
 from hotrow.store import generations as folders
 from hotrow.store.checks import config_problem
 from hotrow.store.files import check_part, sync_folder, write_durably
+from hotrow.store.generation import map_generation
 from hotrow.store.manifest import GONE, INDEX, KEYS, STRINGS, Manifest, encode, read_manifest, slot_file
 from hotrow.store.manifest import NAME as MANIFEST
-from hotrow.store.snapshot import map_generation
 from hotrow.store.writing import Meter, Still, Writer, write_parts
 from hotrow.table.ids import to_keys
 from hotrow.table.index import BYTES_OF_A_CELL
@@ -34,18 +34,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Removed:
-    """What one file of one generation lost: `rows` of it, `bytes` in all."""
+    """What one file of one generation lost: `rows` of it, `bytes` in all. shard: which of a table's it is, if it is."""
 
     generation: int
     file: str
     rows: int
     bytes: int
+    shard: int | None = None
 
 
 def forget(path: str | os.PathLike[str], ids: Any, *, progress: Progress | None = None) -> list[Removed]:
     """Take ids out of every generation at `path`, so that no byte of their vectors and strings is left in its files.
 
     ids: of the table's kind, one or many. Returns what was removed from where, [] if no generation has any of them.
+    Of a table in shards it takes them out of every shard; their numbers are then no row's, as if they were free.
     What was made from the table, `derived/` in its folder, goes whole, whatever it has, and isn't counted; that of a
     model, whose tables are in folders of its own, stays: `hotrow forget` removes it.
     When it returns, the disk has it so. Interrupted, some generations have lost them and the others not: call it again.
@@ -66,11 +68,16 @@ def forget(path: str | os.PathLike[str], ids: Any, *, progress: Progress | None 
     writer = Writer(path)
     try:
         writer.remove_leftovers()
-        found: list[Removed] = []
-        removed = np.zeros(0, np.uint64)
-        for number in folders.whole(writer.root):
-            folder = folders.folder_of(writer.root, number)
-            removed = _forget_in(folder, number, ids, removed, found, progress)
+        found = _forget_in_all(writer.root, ids, progress, writer.root)
+        for at in folders.shards(writer.root):
+            shard = Writer(folders.shard_folder(writer.root, at))
+            try:
+                shard.remove_leftovers()
+                lost = _forget_in_all(shard.root, ids, progress, writer.root)
+                found += [replace(one, shard=at) for one in lost]
+                sync_folder(shard.root)
+            finally:
+                shard.close()
         derived.remove(writer.root)  # made from what had them, perhaps since they went
         sync_folder(writer.root)  # generations that were removed before have them, and mustn't come back in a crash
         return found
@@ -78,13 +85,23 @@ def forget(path: str | os.PathLike[str], ids: Any, *, progress: Progress | None 
         writer.close()
 
 
+def _forget_in_all(root: Path, ids: Any, progress: Progress | None, whole: Path) -> list[Removed]:
+    """Take ids out of the generations in a folder, of a table or of one of its shards. whole: the table's folder."""
+    found: list[Removed] = []
+    removed = np.zeros(0, np.uint64)
+    for number in folders.whole(root):
+        removed = _forget_in(folders.folder_of(root, number), ids, removed, found, progress, whole)
+    return found
+
+
 def _forget_in(
-    folder: Path, number: int, ids: Any, removed: np.ndarray, found: list[Removed], progress: Progress | None
+    folder: Path, ids: Any, removed: np.ndarray, found: list[Removed], progress: Progress | None, whole: Path
 ) -> np.ndarray:
     """Take ids out of a generation, and add to `found` what it has lost.
 
     removed uint64 (n,): the keys that the ids had in older generations; those that they have here are added.
     """
+    number = folders.number_of(folder)
     manifest = read_manifest(folder)
     if problem := config_problem(manifest.config):
         raise CorruptError(f"{folder / MANIFEST}: {problem}")
@@ -92,13 +109,13 @@ def _forget_in(
     for part in manifest.parts.values():  # what is damaged isn't given a checksum that says it is right
         for problem in check_part(folder / part.name, part, meter.at(part.name)):
             raise CorruptError(problem)
-    state = map_generation(folder, manifest, slots=True)
+    state = map_generation(folder, manifest, manifest.slots())
     stays = _which_stay(state, ids)
     removed = np.union1d(removed, state.keys[~stays])
     gone_stays = None if state.gone is None else ~np.isin(state.gone, _keys_of(state, ids, removed))
     if stays.all() and (gone_stays is None or gone_stays.all()):
         return removed
-    derived.remove(folder.parent)  # before they go: interrupted, what is there isn't of a table that hasn't them
+    derived.remove(whole)  # before they go: interrupted, what is there isn't of a table that hasn't them
     config = state.config | {"aliases": _aliases(state, stays)}
     stands_for = (*manifest.stands_for, manifest.sha256)
     try:

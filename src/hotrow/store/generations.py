@@ -1,4 +1,8 @@
-"""The folders of a snapshot: which generations there are, which of them are whole, which go."""
+"""The folders of a snapshot: which generations there are, which of them are whole, which go.
+
+A table in shards (`sharded.py`) is saved under the same numbers, so the save with the largest number is the newest,
+whichever sort it is of.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +21,8 @@ from hotrow.store.manifest import Manifest, read_manifest, role_of
 
 log = logging.getLogger("hotrow")
 _PATTERN = re.compile(r"generation-(\d{6,18})", re.ASCII)
+_SHARDED = re.compile(r"sharded-(\d{6,18})\.json", re.ASCII)
+_SHARD = re.compile(r"shard-(\d{3,9})", re.ASCII)
 _EXPECTED = "expected a folder with generation-000001/manifest.json in it, as `table.save(path)` writes"
 
 
@@ -29,16 +36,57 @@ def number_of(folder: Path) -> int:
     return int(folder.name.removeprefix("generation-"))
 
 
+def sharded_file(root: Path, number: int) -> Path:
+    """What makes a save of a table in shards be there: `root/sharded-000001.json`."""
+    return root / f"sharded-{number:06d}.json"
+
+
+def shard_folder(root: Path, at: int) -> Path:
+    """Where a shard of such a table is, the first at 0: `root/shard-000`, an ordinary table's folder.
+
+    CorruptError for a link, by which a save would write and remove elsewhere.
+    """
+    path = root / f"shard-{at:03d}"
+    if path.is_symlink():
+        raise CorruptError(f"{path}: is a symbolic link, and a table's folder has none")
+    return path
+
+
 def begun(root: Path) -> list[int]:
     """Numbers of all generations in a folder, rising, also of those whose save never ended."""
+    return _numbered(root, _PATTERN, folder_of)
+
+
+def sharded(root: Path) -> list[int]:
+    """Numbers of the saves of a table in shards, rising."""
+    return _numbered(root, _SHARDED, sharded_file)
+
+
+def shards(root: Path) -> list[int]:
+    """The places of the shards that have a folder, rising."""
+    return _numbered(root, _SHARD, lambda root, at: root / f"shard-{at:03d}")
+
+
+def _numbered(root: Path, pattern: re.Pattern[str], name: Callable[[Path, int], Path]) -> list[int]:
     with reading(root):
-        names = [found for found in map(_PATTERN.fullmatch, os.listdir(root)) if found]
-    return sorted(int(found[1]) for found in names if found[0] == folder_of(root, int(found[1])).name)
+        names = [found for found in map(pattern.fullmatch, os.listdir(root)) if found]
+    return sorted(int(found[1]) for found in names if found[0] == name(root, int(found[1])).name)
+
+
+def numbers(root: Path) -> list[int]:
+    """Numbers of all saves that are there, of either sort, rising."""
+    return sorted({*whole(root), *sharded(root)})
+
+
+def mark_of(root: Path, number: int) -> Path:
+    """The file without which a save isn't there: its manifest, or what ties its shards."""
+    path = sharded_file(root, number)
+    return path if os.path.lexists(path) else folder_of(root, number) / MANIFEST
 
 
 def following(root: Path) -> int:
     """The number of the next save. CorruptError after the last that can be, for no reader would see it."""
-    number = max(begun(root), default=0) + 1
+    number = max([*begun(root), *sharded(root)], default=0) + 1
     if not _PATTERN.fullmatch(folder_of(root, number).name):
         raise CorruptError(f"{folder_of(root, number - 1)}: is no save's, and no number is left after it; remove it")
     return number
@@ -72,17 +120,6 @@ def chain(root: Path, number: int) -> list[tuple[Path, Manifest]]:
     return links[::-1]
 
 
-def outdated(root: Path, keep: int) -> list[Path]:
-    """The generations that go when `keep` whole ones stay, with all changes after the oldest of these, newest first.
-
-    So at no instant is there a change whose parent has gone.
-    """
-    found = whole(root)
-    snapshots = [number for number in found if is_snapshot(folder_of(root, number))]
-    first = snapshots[-keep:][:1]
-    return [folder_of(root, number) for number in reversed(found) if first and number < first[0]]
-
-
 def is_snapshot(folder: Path) -> bool:
     """Whether it is a whole table, and not a change to one: as far as can be read."""
     try:
@@ -91,16 +128,16 @@ def is_snapshot(folder: Path) -> bool:
         return False
 
 
-def choose(root: Path, number: int | None) -> tuple[int, Path]:
-    """Number and folder of the newest generation, or of the one asked for. DataError if there is none such."""
-    found = whole(root) if root.is_dir() else []
+def choose(root: Path, number: int | None) -> int:
+    """The number of the newest save, or the one asked for. DataError if there is none such."""
+    found = numbers(root) if root.is_dir() else []
     if not found:
         raise DataError(f"{root}: {_what_is_there(root)}; {_EXPECTED}")
     if number is None:
-        number = found[-1]
+        return found[-1]
     if number not in found:
         raise DataError(f"{root}: has no generation {number}; it has {', '.join(map(str, found))}")
-    return number, folder_of(root, number)
+    return number
 
 
 def _what_is_there(root: Path) -> str:
@@ -110,20 +147,13 @@ def _what_is_there(root: Path) -> str:
         return "this is a file"
     if left := begun(root):
         return f"the only save here, generation {left[-1]}, never ended"
-    within = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and whole(entry))[:10]
+    if shards(root):
+        return "the only save here, of a table in shards, never ended"
+    within = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and numbers(entry))[:10]
     return f"no snapshot here, but in {', '.join(within)}" if within else "no snapshot here"
 
 
-def other_choice(root: Path, number: int) -> str:
-    """The sentence that offers another generation in place of a damaged one; "" if there is none."""
-    others = [other for other in whole(root) if other != number and _looks_whole(folder_of(root, other))]
-    if not others:
-        return ""
-    best = max((other for other in others if other < number), default=others[-1])
-    return f"; another generation is there: generation={best} (hotrow verify {root} checks it)"
-
-
-def _looks_whole(folder: Path) -> bool:
+def looks_whole(folder: Path) -> bool:
     """The manifest is intact and the files have their sizes: quick, and no proof."""
     try:
         parts = read_manifest(folder).parts.values()

@@ -13,7 +13,9 @@ import numpy as np
 from hotrow.errors import HotrowError
 from hotrow.store import generations, snapshot
 from hotrow.store.checks import made_of
+from hotrow.store.generation import map_generation
 from hotrow.store.guard import Guard
+from hotrow.store.shards import Shards
 from hotrow.store.snapshot import Chain
 from hotrow.table.batch import Batch
 from hotrow.table.kept import Saved
@@ -31,7 +33,8 @@ class SnapshotView(Own):
     """A table to look up, as `hotrow.view(path)` opens it.
 
     A snapshot is mapped, and each part of its files is compared with its checksum before what it says is given out; a
-    delta is read into memory, with what it is a change to, weights only. Any number of threads may look up, also while
+    delta is read into memory, with what it is a change to, weights only, and so are all shards of a table that is in
+    shards. Any number of threads may look up, also while
     one calls `refresh`. A Batch that was found before a refresh treats its ids as unknown.
 
     >>> import hotrow
@@ -63,10 +66,10 @@ class SnapshotView(Own):
         return snapshot.use(path, generation, cls._of)
 
     @classmethod
-    def _of(cls, chain: Chain) -> Self:
+    def _of(cls, chain: Chain | Shards) -> Self:
         with made_of(chain.saved.path):
-            if len(chain.links) == 1:
-                view = cls.over(snapshot.map_generation(*chain.links[0]))
+            if isinstance(chain, Chain) and chain.is_snapshot:
+                view = cls.over(map_generation(*chain.links[0]))
                 view._guard = Guard(*chain.links[0], view.dim)
             else:
                 states = chain.weights()
@@ -110,11 +113,12 @@ class SnapshotView(Own):
         with self._moving:
             return snapshot.use(self.path, None, self._move_on)
 
-    def _move_on(self, chain: Chain) -> bool:
+    def _move_on(self, chain: Chain | Shards) -> bool:
         links, known = chain.names(), len(self._links)
         if links == self._links:
             return False
-        if self._guard is not None or len(links) == 1 or links[:known] != self._links:
+        is_more = isinstance(chain, Chain) and len(links) > 1 and links[:known] == self._links
+        if self._guard is not None or not is_more:
             self._become(type(self)._of(chain))
             return True
         deltas = Chain(chain.links[known:], chain.saved)

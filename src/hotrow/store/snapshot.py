@@ -23,25 +23,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
-
-import numpy as np
+from typing import Any, TypeVar
 
 from hotrow.errors import CorruptError, DataError
 from hotrow.store import generations as folders
-from hotrow.store.checks import cells_problem, config_problem, index_size_problem
+from hotrow.store import saves
 from hotrow.store.files import check_part
-from hotrow.store.format import map_arrays, read_arrays, spans_of
-from hotrow.store.manifest import GONE, INDEX, KEYS, STRINGS, WEIGHTS, Manifest, read_manifest, slot_file
+from hotrow.store.generation import check_contents, map_generation, pour_generation, read_generation, size_of
+from hotrow.store.joining import NUMBER, live_rows
 from hotrow.store.manifest import NAME as MANIFEST
-from hotrow.store.pouring import Poured
-from hotrow.store.strings import check_text, map_strings, read_strings
+from hotrow.store.manifest import Manifest, read_manifest
+from hotrow.store.shards import Shards
 from hotrow.store.writing import Meter, StrPath
 from hotrow.table.kept import Progress, Saved
 from hotrow.table.state import State
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 T = TypeVar("T")
 
@@ -59,11 +54,31 @@ class Chain:
     saved: Saved
     progress: Progress | None = None
 
+    @property
+    def is_snapshot(self) -> bool:
+        """Whether it is one whole generation, which can be mapped."""
+        return len(self.links) == 1
+
+    @property
+    def follows(self) -> Saved | None:
+        """What a delta of a table that is read from it would be a change to."""
+        return self.saved
+
+    def config(self) -> dict[str, Any]:
+        """The table's, see `State`."""
+        return self.links[-1][1].config
+
+    def rows(self) -> int:
+        """How many rows the table has."""
+        if self.is_snapshot:
+            return len(map_generation(*self.links[0]).keys)
+        return sum(map(len, live_rows([map_generation(*link) for link in self.links])))
+
     def states(self) -> Iterator[State]:
         """The snapshot, then what has changed, each checked. Weights and slots of the snapshot can only be poured."""
-        for at, (folder, manifest) in enumerate(self.links):
-            read = _Reading(folder, manifest, Meter(self.progress, _size(manifest), folders.number_of(folder)))
-            yield _checked(folder, manifest, _assemble(read, manifest.slots(), rows=read.rows if at else read.pour))
+        yield pour_generation(*self.links[0], self.progress)
+        for folder, manifest in self.links[1:]:
+            yield read_generation(folder, manifest, manifest.slots(), self.progress)
 
     def weights(self) -> Iterator[State]:
         """The same without slots, in memory, for whoever only looks up."""
@@ -74,9 +89,30 @@ class Chain:
         return tuple(manifest.sha256 for _, manifest in self.links)
 
 
-def _are_replaced(folder: Path, links: list[tuple[Path, Manifest]]) -> bool:
+def open_chain(root: Path, number: int, progress: Progress | None = None) -> Chain | Shards:
+    """What a save is made of, to be read. CorruptError if some of it is damaged or missing."""
+    if number in folders.sharded(root):
+        return Shards.open(root, number, progress)
+    links = folders.chain(root, number)
+    return Chain(links, Saved(root, number, links[-1][1].sha256), progress)
+
+
+def refuse_shard(chain: Chain | Shards) -> None:
+    """DataError for one shard of a table, whose rows have numbers that only the whole knows what to do with."""
+    if isinstance(chain, Chain) and NUMBER in chain.links[-1][1].slots():
+        whole = chain.saved.path.parent
+        raise DataError(f"{chain.saved.path}: is one shard of a table; hotrow.load({str(whole)!r}) reads all of them")
+
+
+def is_one_snapshot(chain: Chain | Shards) -> bool:
+    """Whether a save is as `hotrow compact` leaves it. Raises as `refuse_shard`."""
+    refuse_shard(chain)
+    return isinstance(chain, Chain) and chain.is_snapshot
+
+
+def _are_replaced(mark: Path, links: list[tuple[Path, Manifest]]) -> bool:
     """Whether what was read isn't what is there now: saves remove generations, and forgetting ids rewrites them."""
-    if not all((link / MANIFEST).exists() for link in (folder, *(link for link, _ in links))):
+    if not all(path.exists() for path in (mark, *(link / MANIFEST for link, _ in links))):
         return True
     try:
         return any(read_manifest(link).sha256 != manifest.sha256 for link, manifest in links)
@@ -84,13 +120,9 @@ def _are_replaced(folder: Path, links: list[tuple[Path, Manifest]]) -> bool:
         return False
 
 
-def read_generation(folder: Path, manifest: Manifest, slots: list[str], progress: Progress | None = None) -> State:
-    """What one generation holds, in memory, with these slots, all of it checked: a table, or what has changed."""
-    meter = Meter(progress, _size(manifest), folders.number_of(folder))
-    return _checked(folder, manifest, _assemble(_Reading(folder, manifest, meter), slots))
-
-
-def use(path: StrPath, generation: int | None, make: Callable[[Chain], T], *, progress: Progress | None = None) -> T:
+def use(
+    path: StrPath, generation: int | None, make: Callable[[Chain | Shards], T], *, progress: Progress | None = None
+) -> T:
     """What `make` makes of the newest generation at `path`, or of the one asked for.
 
     It never takes another generation by itself: a damaged one is a CorruptError that names the file and, if there
@@ -99,117 +131,35 @@ def use(path: StrPath, generation: int | None, make: Callable[[Chain], T], *, pr
     """
     root = Path(path).absolute()
     for left in reversed(range(_TRIES)):
-        number, folder = folders.choose(root, generation)
-        links: list[tuple[Path, Manifest]] = []
+        number = folders.choose(root, generation)
+        mark, links = folders.mark_of(root, number), list[tuple[Path, Manifest]]()
         try:
-            links = folders.chain(root, number)
-            return make(Chain(links, Saved(root, number, links[-1][1].sha256), progress))
+            chain = open_chain(root, number, progress)
+            links = chain.links
+            return make(chain)
         except CorruptError as error:
-            if not (left and _are_replaced(folder, links) and (generation is None or (folder / MANIFEST).exists())):
-                raise CorruptError(f"{error}{folders.other_choice(root, number)}") from error
+            if not (left and _are_replaced(mark, links) and (generation is None or mark.exists())):
+                raise CorruptError(f"{error}{saves.other_choice(root, number)}") from error
     raise AssertionError("the last try returns or raises")
-
-
-def map_generation(folder: Path, manifest: Manifest, *, slots: bool = False) -> State:
-    """One generation as read-only memory maps, without slots if they aren't asked for.
-
-    Opens in the same time whatever the number of rows: sizes, headers and the manifest's checksum are checked,
-    contents are not. Later saves don't disturb it: files are removed, never changed.
-    """
-    read = _Reading(folder, manifest, Meter(None, 0, 0), mapped=True)
-    return _assemble(read, manifest.slots() if slots else [])
-
-
-def _size(manifest: Manifest) -> int:
-    return sum(part.size for part in manifest.parts.values())
-
-
-class _Reading:
-    """How the files of a generation become arrays: read and compared with their checksums, or mapped."""
-
-    def __init__(self, folder: Path, manifest: Manifest, meter: Meter, *, mapped: bool = False) -> None:
-        self.folder, self.manifest, self._meter, self._mapped = folder, manifest, meter, mapped
-
-    def _path(self, role: str) -> Path:
-        return self.folder / self.manifest.parts[role].name
-
-    def rows(self, role: str, name: str, dtype: str, *shape: int | None) -> np.ndarray:
-        """The one array of a file."""
-        part, expected = self.manifest.parts[role], {name: (dtype, shape)}
-        if self._mapped:
-            return map_arrays(self._path(role), expected, part)[name]
-        return read_arrays(self._path(role), expected, part, self._meter.at(part.name))[name]
-
-    def pour(self, role: str, name: str, dtype: str, *shape: int | None) -> np.ndarray:
-        """The one array of a file, to be poured into a table's rows."""
-        part = self.manifest.parts[role]
-        span = spans_of(self._path(role), {name: (dtype, shape)}, part)[name]
-        return cast("np.ndarray", Poured(self._path(role), part, span, self._meter.at(part.name)))
-
-    def strings(self) -> pa.LargeStringArray | None:
-        """The strings, or None."""
-        if (part := self.manifest.parts.get(STRINGS)) is None:
-            return None
-        if self._mapped:
-            return map_strings(self._path(STRINGS), part, self.manifest.rows)
-        return read_strings(self._path(STRINGS), part, self.manifest.rows, self._meter.at(part.name))
-
-
-def _assemble(read: _Reading, slots: list[str], rows: Callable[..., np.ndarray] | None = None) -> State:
-    """A State from a manifest's files, after the checks that need none of their bytes. rows: how weights are read."""
-    manifest, rows = read.manifest, rows or read.rows
-    config, n = manifest.config, manifest.rows
-    if problem := config_problem(config) or _kind_problem(manifest):
-        raise CorruptError(f"{read.folder / MANIFEST}: {problem}")
-    cells, gone = np.zeros(0, np.uint64), None
-    if manifest.parent is not None:
-        gone = read.rows(GONE, "gone", "U64", None)
-    else:
-        cells = read.rows(INDEX, "cells", "U64", None)
-        if problem := index_size_problem(len(cells), n):
-            raise CorruptError(f"{read.folder / manifest.parts[INDEX].name}: {problem}")
-    return State(
-        config=config,
-        keys=read.rows(KEYS, "keys", "U64", n),
-        weights=rows(WEIGHTS, "weights", "F32", n, config["dim"]),
-        cells=cells,
-        slots={name: rows(slot_file(name), name, "F32", n, None) for name in slots},
-        strings=read.strings(),
-        gone=gone,
-    )
-
-
-def _kind_problem(manifest: Manifest) -> str:
-    wanted = manifest.config["ids"] == "string"
-    if manifest.rows and wanted != (STRINGS in manifest.parts):
-        return f"ids are {manifest.config['ids']}, and {STRINGS} is {'missing' if wanted else 'there'}"
-    return ""
-
-
-def _checked(folder: Path, manifest: Manifest, state: State) -> State:
-    """The same, after the checks of keys that need the contents."""
-    if state.gone is None:
-        if problem := cells_problem(state.cells, len(state.keys)):
-            raise CorruptError(f"{folder / manifest.parts[INDEX].name}: {problem}")
-    elif len(np.unique(state.keys)) < len(state.keys):
-        raise CorruptError(f"{folder / manifest.parts[KEYS].name}: has a key twice")
-    return state
 
 
 # --- list and verify -------------------------------------------------------------------------------------------
 
 
 def generations(path: StrPath) -> list[int]:
-    """Numbers of the generations at `path`, oldest first; [] if no save ever ended. DataError if it is no folder."""
+    """Numbers of the generations at `path`, oldest first; [] if no save ever ended. DataError if it is no folder.
+
+    Those of a table in shards are among them.
+    """
     root = Path(path)
     if not root.is_dir():
         folders.choose(root, None)
-    return folders.whole(root)
+    return folders.numbers(root)
 
 
 def deltas(path: StrPath) -> list[int]:
     """Numbers of those of them that are deltas, as far as they can be read."""
-    return [number for number in generations(path) if not folders.is_snapshot(folders.folder_of(Path(path), number))]
+    return [number for number in generations(path) if not saves.is_whole(Path(path), number)]
 
 
 def verify(path: StrPath, generation: int | None = None, *, progress: Progress | None = None) -> list[str]:
@@ -219,31 +169,37 @@ def verify(path: StrPath, generation: int | None = None, *, progress: Progress |
     snapshot or not that generation.
     """
     root = Path(path)
-    newest, _ = folders.choose(root, generation)
-    numbers = folders.whole(root) if generation is None else [newest]
-    found = {number: _problems(root, number, progress) for number in numbers}
+    newest = folders.choose(root, generation)
+    numbers = folders.numbers(root) if generation is None else [newest]
+    of_shards: dict[Path, list[str]] = {}
+    found = {number: _problems(root, number, progress, of_shards) for number in numbers}
     if generation is None:  # a generation that a save has removed meanwhile isn't damaged
-        found = {number: found[number] for number in folders.whole(root) if number in found}
-    return [problem for problems in found.values() for problem in problems]
+        found = {number: found[number] for number in folders.numbers(root) if number in found}
+    return list(dict.fromkeys(problem for problems in found.values() for problem in problems))
 
 
-def _problems(root: Path, number: int, progress: Progress | None) -> list[str]:
+def _problems(root: Path, number: int, progress: Progress | None, of_shards: dict[Path, list[str]]) -> list[str]:
+    """What is wrong with a save. of_shards: what is known of generations that several saves may need."""
     try:
-        _, folder = folders.choose(root, number)
-        manifest = read_manifest(folder)
-        meter = Meter(progress, _size(manifest), number)
-        parts = manifest.parts.values()
-        found = [line for part in parts for line in check_part(folder / part.name, part, meter.at(part.name))]
+        folders.choose(root, number)
+        chain = open_chain(root, number)
+        if isinstance(chain, Chain):
+            return _problems_of(*chain.links[-1], progress)
+        for folder, manifest in chain.links:
+            if folder not in of_shards:
+                of_shards[folder] = _problems_of(folder, manifest, progress)
+        found = [problem for folder, _ in chain.links for problem in of_shards[folder]]
         if not found:
-            _check_contents(folder, manifest)
-            folders.chain(root, number)
+            chain.check()
     except (CorruptError, DataError) as error:
         return [str(error)]
     return found
 
 
-def _check_contents(folder: Path, manifest: Manifest) -> None:
-    """What checksums can't tell: whether what was written was a table."""
-    state = _checked(folder, manifest, map_generation(folder, manifest, slots=True))
-    if state.strings is not None:
-        check_text(folder / manifest.parts[STRINGS].name, state.strings)
+def _problems_of(folder: Path, manifest: Manifest, progress: Progress | None) -> list[str]:
+    meter = Meter(progress, size_of(manifest), folders.number_of(folder))
+    parts = manifest.parts.values()
+    found = [line for part in parts for line in check_part(folder / part.name, part, meter.at(part.name))]
+    if not found:
+        check_contents(folder, manifest)
+    return found

@@ -16,6 +16,7 @@ import numpy as np
 
 from hotrow.errors import ArgumentError, CorruptError, LockedError
 from hotrow.store import generations as folders
+from hotrow.store import saves, sharded
 from hotrow.store.checks import check_state
 from hotrow.store.files import Advance, Part, make_folders, sync_folder, write_durably
 from hotrow.store.format import ArrayOutput, map_arrays, write_arrays
@@ -35,7 +36,7 @@ from hotrow.store.manifest import (
 from hotrow.store.manifest import NAME as MANIFEST
 from hotrow.store.strings import write_strings
 from hotrow.table.index import cells_of
-from hotrow.table.kept import Progress
+from hotrow.table.kept import Progress, Saved
 from hotrow.table.state import State
 
 if TYPE_CHECKING:
@@ -146,10 +147,7 @@ class Writer:
     """
 
     def __init__(self, path: StrPath, *, keep: int = 2, parent: str | None = None, compact: bool = False) -> None:
-        if type(keep) is not int or keep < 1:
-            raise ArgumentError(
-                f"keep = {keep!r}: expected how many generations to keep, at least 1: save(path, keep=2)"
-            )
+        _check_keep(keep)
         self.root = Path(path).absolute()
         self._keep, self._parent = keep, parent
         self._held = ExitStack()
@@ -165,15 +163,14 @@ class Writer:
             raise
 
     def _newest(self) -> Manifest | None:
-        found = folders.whole(self.root)
-        return read_manifest(folders.folder_of(self.root, found[-1])) if found else None
+        found = folders.numbers(self.root)
+        if not found or found[-1] in folders.sharded(self.root):  # which no delta is a change to
+            return None
+        return read_manifest(folders.folder_of(self.root, found[-1]))
 
     def _check_parent(self, newest: Manifest | None, parent: str) -> None:
         if newest is None or parent not in newest.names():
-            raise LockedError(
-                f"{self.root}: its newest generation isn't the one that this table was saved as or loaded from, so a "
-                f"delta would be a change to something else; expected table.save({str(self.root)!r}), a whole one"
-            )
+            raise _not_the_newest(self.root)
 
     def write(self, source: Source, progress: Progress | None = None) -> tuple[int, str]:
         """Write it; return its number and the checksum of its manifest. OSError, and nothing is left, if that fails."""
@@ -192,20 +189,76 @@ class Writer:
             raise
         if self._parent is None:
             with suppress(CorruptError):  # what can't be listed now is left to the next save; this one is done
-                folders.remove_all(folders.outdated(self.root, self._keep))
+                saves.tidy(self.root, self._keep)
         return number, sha256_of(text)
 
     def remove_leftovers(self) -> None:
         """Clear away saves that never ended, and files of generations from which ids were taken out."""
-        there = folders.whole(self.root)
-        left = sorted(set(folders.begun(self.root)) - set(there))
-        folders.remove_all([folders.folder_of(self.root, number) for number in left])
-        for number in there:
-            folders.remove_strangers(folders.folder_of(self.root, number))
+        saves.remove_leftovers(self.root)
 
     def close(self) -> None:
         """Give the right back."""
         self._held.close()
+
+
+class ShardedWriter:
+    """The right to add a save of a table in shards at a path, from now until `close`.
+
+    1. Each shard saves itself to `folder(i)`, with keep=sys.maxsize, for nothing may go before all have.
+    2. `write` ties what they were saved as, and removes what is no longer wanted.
+
+    A table whose save failed between the two is saved whole the next time: `writing.ShardedWriter(path, keep=…)`.
+
+    keep    whole saves that stay when there is one more, with the deltas to them
+    parent  the checksum of the save that the shards' generations are changes to; None for whole ones
+
+    LockedError if somebody else has that right, or has saved after the parent.
+    """
+
+    def __init__(self, path: StrPath, *, keep: int = 2, parent: str | None = None) -> None:
+        _check_keep(keep)
+        self.root = Path(path).absolute()
+        self._keep, self._parent = keep, parent
+        self._held = ExitStack()
+        make_folders(self.root)
+        self._held.enter_context(lock(self.root))
+        try:
+            if parent is None:
+                saves.remove_leftovers(self.root)
+            elif not saves.is_newest(self.root, parent):
+                raise _not_the_newest(self.root)
+            self.number = folders.following(self.root)
+        except BaseException:
+            self.close()
+            raise
+
+    def folder(self, at: int) -> Path:
+        """Where a shard is to be saved."""
+        return folders.shard_folder(self.root, at)
+
+    def write(self, saved: list[Saved], facts: dict[str, Any]) -> tuple[int, str]:
+        """Tie what the shards were saved as, see `sharded.write`; return the save's number and its checksum."""
+        sha256 = sharded.write(self.root, self.number, saved, facts)
+        if self._parent is None:
+            with suppress(CorruptError):  # what can't be listed now is left to the next save; this one is done
+                saves.tidy(self.root, self._keep)
+        return self.number, sha256
+
+    def close(self) -> None:
+        """Give the right back; a second call does nothing."""
+        self._held.close()
+
+
+def _check_keep(keep: int) -> None:
+    if type(keep) is not int or keep < 1:
+        raise ArgumentError(f"keep = {keep!r}: expected how many generations to keep, at least 1: save(path, keep=2)")
+
+
+def _not_the_newest(root: Path) -> LockedError:
+    return LockedError(
+        f"{root}: its newest generation isn't the one that this table was saved as or loaded from, so a delta would be "
+        f"a change to something else; expected table.save({str(root)!r}), a whole one"
+    )
 
 
 def write_parts(folder: Path, source: Source, meter: Meter, *, prefix: str = "") -> dict[str, Part]:
