@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 from hotrow.cluster.numbers import Numbers
 from hotrow.cluster.shards import Shards
 from hotrow.errors import ArgumentError, ClusterError, LockedError
+from hotrow.store.writing import ShardedWriter
 from hotrow.table.kept import Progress, Saved
 from hotrow.table.table import Table as Plain
 
 if TYPE_CHECKING:
     from os import PathLike
-
-    from hotrow.store.writing import ShardedWriter
 
 _LOOK = 0.02  # seconds between two looks at a save that goes on beside training
 
@@ -50,16 +49,12 @@ class Keeping(Plain):
         `hotrow.cluster.load` reads it into any number of shards, `hotrow.load` into none. ClusterError if a shard dies
         meanwhile and `wait` is False; with it that shard is asked again.
         """
-        from hotrow.store.writing import ShardedWriter
-
         return self._save_parts(ShardedWriter(path, keep=keep), progress, wait=wait, since=None)
 
     def save_delta(  # pyright: ignore[reportIncompatibleMethodOverride] — as `save`
         self, path: str | PathLike[str] | None = None, *, progress: Progress | None = None, wait: bool = True
     ) -> Any:
         """As of `hotrow.Table`; after a shard has died, `save` comes first."""
-        from hotrow.store.writing import ShardedWriter
-
         since, where = self._saved, "its folder" if path is None else repr(str(path))
         if since is None or (path is not None and Path(path).absolute() != since.path):
             raise ArgumentError(
@@ -82,14 +77,14 @@ class Keeping(Plain):
                 if wait:
                     return self._finish(saving, progress, again=True)
         except BaseException:
-            self._give_up(writer)
+            self._end_saving(writer)
             raise
         done: Future[int] = Future()
         done.set_running_or_notify_cancel()
         Thread(target=self._finish_soon, args=(done, saving, progress), name="hotrow-save").start()
         return done
 
-    def _give_up(self, writer: ShardedWriter) -> None:
+    def _end_saving(self, writer: ShardedWriter) -> None:
         writer.close()
         self._saving = False
 
@@ -137,7 +132,7 @@ class Keeping(Plain):
         number, sha256 = saving.writer.write([one for one in saving.saved if one is not None], saving.facts)
         self._saved = Saved(saving.writer.root, number, sha256)
         self._lives = [link.revivals for link in self.shards_.links]
-        self._give_up(saving.writer)
+        self._end_saving(saving.writer)
         _tell(progress, saving)
         return number
 
@@ -151,7 +146,7 @@ class Keeping(Plain):
                 time.sleep(_LOOK)
             done.set_result(self._tie(saving, progress))
         except BaseException as error:  # noqa: BLE001 — whoever asks for the result is told
-            self._give_up(saving.writer)
+            self._end_saving(saving.writer)
             done.set_exception(error)
 
     _lives: list[int]

@@ -16,6 +16,7 @@ from hotrow.table.index import cells_of
 from hotrow.table.placing import place
 from hotrow.table.state import State
 from hotrow.table.table import Table
+from hotrow.table.utf8 import pyarrow
 
 
 def part_of(path: str, number: int | None, index: int, shards: int) -> State:
@@ -56,9 +57,7 @@ def _together(parts: list[State]) -> State:
     first = next((part for part in parts if part.config["ids"] is not None), parts[0])
     strings: Any = None
     if first.strings is not None:
-        import pyarrow as pa
-
-        strings = pa.concat_arrays([part.strings for part in parts if part.strings is not None])
+        strings = pyarrow().concat_arrays([part.strings for part in parts if part.strings is not None])
     return replace(
         first,
         keys=np.concatenate([part.keys for part in parts]),
