@@ -1,7 +1,9 @@
 """A shard's home: a folder with what brings it back, its table and how many changes are in that.
 
-shard-000/generation-000001/ …     a snapshot, and deltas after it
-shard-000.json                     which of them counts, and how many changes it has: written last
+kept-000/generation-000001/ …     a snapshot, and deltas after it
+kept-000.json                     which of them counts, and how many changes it has: written last
+
+No name is one of a save's, so a table may be saved to its home.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ class Home:
 
     def __init__(self, path: Path, index: int) -> None:
         self._root = path.absolute()
-        self._tables, self._record = path / f"shard-{index:03d}", path / f"shard-{index:03d}.json"
+        self._tables, self._record = path / f"kept-{index:03d}", path / f"kept-{index:03d}.json"
         self._deltas = _DELTAS  # so the next one is whole
 
     def is_there(self) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 from hotrow.cluster.keyed import Keyed
 from hotrow.store import load_as, sharded
 from hotrow.store.joining import NUMBER, split
+from hotrow.store.shards import Shards
 from hotrow.table.index import cells_of
 from hotrow.table.placing import place
 from hotrow.table.state import State
@@ -35,7 +36,7 @@ def _saved(path: Path, number: int | None) -> Iterator[State]:
         yield split(load_as(Table, path, number).state(), 1)[0]
         return
     described = sharded.read(path, number)
-    free = np.sort(np.array(described.facts["free"], np.int64))
+    free = np.sort(Shards.open(path.absolute(), described.number).free())
     for at, (generation, _) in enumerate(described.shards):
         state = load_as(Keyed, sharded.shard_folder(path, at), generation).state()
         numbers = np.ascontiguousarray(state.slots[NUMBER]).view(np.int64)[:, 0]

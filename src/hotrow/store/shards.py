@@ -78,6 +78,22 @@ class Shards:
         """The same without slots, for whoever only looks up."""
         yield self._woven(lambda _: [NUMBER])
 
+    def free(self) -> np.ndarray:
+        """The numbers below the largest that no row has, or more: int64 (n,), in no order.
+
+        As they were saved; where ids were taken out of what was saved, theirs, too, for which all numbers are read.
+        """
+        free = free_numbers(self.saved.path, self.described)
+        if not any(manifest.stands_for for _, manifest in self.links):
+            return free
+        shards = self._mapped()
+        live = [rows for shard in shards for rows in live_rows(shard)]
+        with self._of_one_table():
+            numbers = np.sort(numbers_of([state for shard in shards for state in shard], live))
+        before = np.concatenate([np.full(1, -1), numbers])
+        gaps = [np.arange(a + 1, b) for a, b in zip(before, numbers, strict=False) if b - a > 1]
+        return np.union1d(free, np.concatenate([np.zeros(0, np.int64), *gaps]))
+
     def check(self) -> None:
         """CorruptError if the generations, each of which is right, aren't shards of one table."""
         config, shards = self.config(), self._mapped()
