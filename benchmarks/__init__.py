@@ -8,6 +8,7 @@ harness.py    rounds that take turns, and the check that all sides compute the s
 step · small · lookup · raw · strings · insert     the benchmarks beside them
 fit · features · click · jax_step · retrieval      those of whole models; the first two in fit_child and features_child
 growth · scaling · memory · startup                those of hotrow alone
+cluster · simulate                                 those of tables on shards, and of the simulator in docs/scale.md
 machine.py    where it ran, and with which versions
 report.py     tables for the terminal, JSON lines, docs/performance.md
 """

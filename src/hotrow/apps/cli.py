@@ -15,6 +15,7 @@ from typing import Any
 
 from hotrow.apps import (
     card_arguments,
+    cluster_arguments,
     export_arguments,
     import_arguments,
     map_arguments,
@@ -71,6 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
     card_arguments.add(commands, common)
     _add_explain(commands, common)
     serve_arguments.add(commands, common)
+    cluster_arguments.add(commands, common)
     _add_bench(commands, common)
     return parser
 

@@ -37,6 +37,22 @@ def positive(text: str) -> int:
     return value
 
 
+def natural(text: str) -> int:
+    """A whole number from 0 on."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 0 on, got {text!r}")
+    return value
+
+
+def many(text: str) -> int:
+    """A whole number from 1 on, perhaps a large one: 10e9 as well as 10000000000."""
+    value = float(text)
+    if not 1 <= value < math.inf or value != int(value):
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, as 1000 or 10e9, got {text!r}")
+    return int(value)
+
+
 def rate(text: str) -> float:
     """A number above 0."""
     value = float(text)

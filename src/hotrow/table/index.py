@@ -284,6 +284,15 @@ def _total(counts: list[Any]) -> int:
     return int(sum(counts))
 
 
+def bytes_for(n: int) -> int:
+    """Bytes of the cells of an index of n keys: 64 for each four keys, and up to twice that, for it doubles.
+
+    >>> bytes_for(4_000_000) / 4_000_000
+    16.777216
+    """
+    return 8 * probing.WORDS * _buckets_for(n)
+
+
 def _buckets_for(n: int) -> int:
     """How many buckets n keys need: a power of two."""
     return max(_FEWEST, 1 << (-(-n // _MOST_A_BUCKET) - 1).bit_length())
