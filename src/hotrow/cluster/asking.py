@@ -57,7 +57,9 @@ class Asking(View):
             self._eager, self._unseen = False, None
         wanted = self._eager and len(unique.keys) * self.dim <= _MOST_EAGER
         kind = keys.kind or self.kind
-        pulled = self.shards_.pull(unique.keys, kind, texts, numbers=True, vectors=wanted)
+        pulled = self.shards_.pull(
+            unique.keys, kind, texts, numbers=True, vectors=wanted, to_step=unique.inverse if grow else None
+        )
         self._unseen = pulled if wanted else None
         return FoundAfar(keys, unique, pulled.keys, pulled.numbers, pulled.missing, pulled)
 

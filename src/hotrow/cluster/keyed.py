@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from hotrow.kernels import readonly, saving
 from hotrow.table import ids as ids_
 from hotrow.table.batch import Groups
 from hotrow.table.state import State
@@ -25,6 +24,7 @@ class Keyed(Table):
     """A part of a table. Its owner makes all changes, one after the other; keys are uint64 (n,), each once."""
 
     more_slots = {NUMBER: WIDTH}  # noqa: RUF012 — as it is declared above
+    _known: np.ndarray | None = None
 
     def locate(self, keys: np.ndarray, texts: Any) -> tuple[np.ndarray, np.ndarray]:
         """The rows of ids, int32 (n,), −1 for none, and the keys that they go by, which differ where strings collide.
@@ -36,30 +36,37 @@ class Keyed(Table):
         found = self._locate(ids_.Keys("string", keys, keys.shape, texts), grow=False)
         return found.rows[found.unique.inverse], found.index_keys[found.unique.inverse]
 
-    def vectors_of(self, rows: np.ndarray) -> np.ndarray:
-        """The weights of rows (int32 (n,)), zeros for −1: float32 (n, dim)."""
-        out = np.empty((len(rows), self.dim), np.float32)
+    def vectors_of(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """The weights of rows (int32 (n,)), zeros for −1: float32 (n, dim), new or in `out`."""
+        out = np.empty((len(rows), self.dim), np.float32) if out is None else out
         self._rows.gather(rows, np.arange(len(rows), dtype=np.int32), out)
         return out
 
-    def fetched(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of keys and their weights, in one pass: int32 (n,), float32 (n, dim)."""
-        out = np.empty((len(keys), self.dim), np.float32)
+    def fetched(self, keys: np.ndarray, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of keys and their weights, in one pass: int32 (n,), float32 (n, dim), new or in `out`."""
+        out = np.empty((len(keys), self.dim), np.float32) if out is None else out
         return self._index.fetch(keys, self._rows.data, self._rows.stride, out)[0], out
 
     def numbers_of(self, rows: np.ndarray) -> np.ndarray:
         """The numbers of rows (int32 (n,)): int64 (n,), −1 for −1."""
-        numbers = np.empty(len(rows), np.int64)
-        here = np.flatnonzero(rows >= 0) if len(rows) and rows.min() < 0 else None
-        chosen = rows if here is None else rows[here]
-        stride, into = self._rows.stride, np.empty(WIDTH * len(chosen), np.float32)
-        source = readonly(self._rows.data)
-        saving.pick(source, stride, stride - WIDTH, WIDTH, readonly(chosen), into, 0, len(chosen))
-        if here is None:
-            return into.view(np.int64)
-        numbers.fill(-1)
-        numbers[here] = into.view(np.int64)
+        if not self._index.n_rows:
+            return np.full(len(rows), -1, np.int64)
+        numbers = np.take(self._by_row(), rows, mode="wrap")
+        numbers[rows < 0] = -1
         return numbers
+
+    def _by_row(self) -> np.ndarray:
+        """The number of each row, also side by side: int64. At the rows themselves each were one more cache miss."""
+        n, known = self._index.n_rows, self._known
+        if known is None or len(known) < n:
+            before = 0 if known is None else len(known)
+            grown = np.empty(n + n // 4, np.int64)
+            if known is not None:
+                grown[:before] = known
+            matrix = self._rows.matrix(n)
+            grown[before:n] = np.ascontiguousarray(matrix[before:, -WIDTH:]).view(np.int64)[:, 0]
+            self._known = known = grown
+        return known[:n]
 
     def admit(self, kind: str, keys: np.ndarray, texts: Any, numbers: np.ndarray) -> None:
         """Give ids that have none their rows, with these numbers, int64 (n,)."""
@@ -72,10 +79,22 @@ class Keyed(Table):
     def _number(self, rows: np.ndarray, numbers: np.ndarray) -> None:
         matrix = self._rows.matrix(self._index.n_rows)
         matrix[rows, -WIDTH:] = np.ascontiguousarray(numbers).view(np.float32).reshape(-1, WIDTH)
+        if self._known is not None:
+            self._by_row()[rows] = numbers
 
-    def step(self, keys: np.ndarray, gradients: np.ndarray, rate: float, number: int) -> None:
-        """The owner's step of this number (the first is 1): gradients float32 (n, dim). Keys without a row are left."""
-        rows = self._index.find(keys)[0]
+    @property
+    def version(self) -> int:
+        """Changes whenever a key gets a row or loses it: rows that were found at the same one are still theirs."""
+        return self._index.version
+
+    def step(
+        self, keys: np.ndarray, gradients: np.ndarray, rate: float, number: int, rows: np.ndarray | None = None
+    ) -> None:
+        """The owner's step of this number (the first is 1): gradients float32 (n, dim). Keys without a row are left.
+
+        rows: of these keys, int32 (n,), if they are known.
+        """
+        rows = self._index.find(keys)[0] if rows is None else rows
         every = np.arange(len(rows) + 1, dtype=np.int32)
         with self.lock.writing():
             self._steps = number - 1

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from hotrow.cluster.arena import Arena
 from hotrow.cluster.connecting import ray_module, zmq_module
-from hotrow.cluster.wire import Parts, decode, encode, size
+from hotrow.cluster.wire import decode, encode
 from hotrow.errors import ClusterError
 
 PATIENCE = 120.0
@@ -35,11 +36,13 @@ _ids = count(1)
 
 @dataclass
 class Asked:
-    """A request under way: what was sent, and in which life of the shard."""
+    """A request under way: what was sent, room for the answer, and in which life of the shard."""
 
     id: int
-    parts: Parts
-    epoch: int
+    fields: dict[str, Any]
+    arrays: list[np.ndarray]
+    room: list[np.ndarray]
+    epoch: int = 0
 
 
 @dataclass
@@ -63,8 +66,12 @@ class Link:
         self._looking = threading.RLock()
         self._epoch = 0
         self._incarnation = self._endpoint = ""
+        self.arena: Arena | None = None
+        """Memory of this process, for what goes to the shard and comes from it."""
+        self._shares = False
         self._changes: Any = None
-        self._log: deque[tuple[int, Parts, int]] = deque()
+        self._opened: set[Any] = set()
+        self._log: deque[tuple[int, dict[str, Any], list[np.ndarray], int]] = deque()
         self._logged = 0
         self.sent = self.acknowledged = self.durable = 0
         """Numbers of the last change that was sent, that the shard has, and that its home has."""
@@ -74,20 +81,30 @@ class Link:
 
     # --- ask ---------------------------------------------------------------------------------------------------------
 
-    def ask(self, what: str, fields: dict[str, Any], arrays: list[np.ndarray] | None = None) -> Asked:
-        """Send a request; `wait` gives the answer."""
+    def ask(
+        self,
+        what: str,
+        fields: dict[str, Any],
+        arrays: list[np.ndarray] | None = None,
+        room: list[np.ndarray] | None = None,
+    ) -> Asked:
+        """Send a request; `wait` gives the answer. room: arrays of the arena, where a shard that shares it answers."""
         if not self._epoch:
             self._look()
         number = next(_ids)
-        parts = encode({"what": what, "id": number, "secret": self._secret, **fields}, arrays or [])
-        asked = Asked(number, parts, 0)
+        told = {"what": what, "id": number, "secret": self._secret, **fields}
+        asked = Asked(number, told, arrays or [], room or [])
         self._send(asked)
         return asked
 
     def _send(self, asked: Asked) -> None:
         mine = self._own()
         asked.epoch = mine.epoch
-        mine.socket.send_multipart(asked.parts, copy=False)
+        mine.socket.send_multipart(encode(asked.fields, asked.arrays, self._shared(), asked.room), copy=False)
+
+    def _shared(self) -> Arena | None:
+        """The arena, if the shard as it lives now sees it."""
+        return self.arena if self._shares else None
 
     def _own(self) -> _Thread:
         """The socket of the thread, to the shard as it lives now."""
@@ -98,6 +115,7 @@ class Link:
             if mine.socket is not None:
                 mine.socket.close(0)
             with self._looking:
+                self._opened.discard(mine.socket)
                 mine.epoch, mine.socket = self._epoch, self._open()
         return mine
 
@@ -108,6 +126,7 @@ class Link:
         socket.setsockopt(zmq.SNDHWM, 0)
         socket.setsockopt(zmq.RCVHWM, 0)
         socket.connect(self._endpoint)
+        self._opened.add(socket)
         return socket
 
     def wait(self, asked: Asked) -> Answer:
@@ -142,9 +161,11 @@ class Link:
                 return False
             self.revivals += bool(self._incarnation)
             self._incarnation, self._endpoint = told["incarnation"], told["endpoint"]
+            self._shares = told["shares"]
             self._epoch += 1
             if self._changes is not None:
                 self._changes.close(0)
+                self._opened.discard(self._changes)
             self._changes = self._open()
             self._keeping = None
             self.orders.clear()
@@ -157,7 +178,8 @@ class Link:
         until, problem = time.monotonic() + PATIENCE, None
         while time.monotonic() < until:
             try:
-                return ray.get(self.actor.hello.remote(self._node), timeout=max(1.0, until - time.monotonic()))
+                told = self.actor.hello.remote(self._node, None if self.arena is None else self.arena.name)
+                return ray.get(told, timeout=max(1.0, until - time.monotonic()))
             except ray.exceptions.ActorUnavailableError as error:  # it is being started again
                 problem = error
                 time.sleep(0.05)
@@ -179,9 +201,9 @@ class Link:
                 "has: its home has been changed or removed. Load the table from a save: hotrow.cluster.load(path)"
             )
         self.acknowledged = min(self.sent, applied)
-        for number, parts, _ in self._log:
+        for number, told, arrays, _ in self._log:
             if number > applied:
-                self._changes.send_multipart(parts, copy=False)
+                self._changes.send_multipart(encode(told, arrays, self._shared()), copy=False)
 
     # --- change, by the owner alone ----------------------------------------------------------------------------------
 
@@ -195,13 +217,13 @@ class Link:
         while self.sent - self.acknowledged >= _WINDOW or self._logged > 2 * _LOG:
             self._acknowledge(wait=True)
         number = self.sent + 1
-        parts = encode({"what": what, "id": next(_ids), "secret": self._secret, "number": number, **fields}, arrays)
-        length = size(parts)
+        told = {"what": what, "id": next(_ids), "secret": self._secret, "number": number, **fields}
+        length = sum(array.nbytes for array in arrays)
         with self._looking:
-            self._log.append((number, parts, length))
+            self._log.append((number, told, arrays, length))
             self._logged += length
             self.sent = number
-            self._changes.send_multipart(parts, copy=False)
+            self._changes.send_multipart(encode(told, arrays, self._shared()), copy=False)
         self._acknowledge(wait=False)
         if self._logged > _LOG and self._keeping is None:
             self.keep()
@@ -269,13 +291,14 @@ class Link:
         self.durable = max(self.durable, durable)
         with self._looking:
             while self._log and self._log[0][0] <= self.durable:
-                self._logged -= self._log.popleft()[2]
+                self._logged -= self._log.popleft()[-1]
 
     def close(self) -> None:
-        """Nothing is asked any more."""
+        """Nothing is asked any more, by any thread."""
         with self._looking:
-            if self._changes is not None:
-                self._changes.close(0)
+            for socket in self._opened:
+                socket.close(0)
+            self._opened.clear()
 
 
 def _short(error: Any) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import zmq
 
+from hotrow.cluster.arena import Arenas
 from hotrow.cluster.wire import decode, encode, size
 from hotrow.errors import HotrowError
 
@@ -32,6 +33,7 @@ class Server:
 
     def __init__(self, secret: str, answer: Answer) -> None:
         self._secret, self._answer = secret, answer
+        self.arenas = Arenas()
         self._folder = Path(tempfile.mkdtemp(prefix="hotrow-"))  # that only this user may enter
         self.local = f"ipc://{self._folder / 'shard'}"
         self._context = zmq.Context(io_threads=1)
@@ -108,7 +110,7 @@ class Server:
     def _take(self, who: bytes, parts: list[Any]) -> None:
         self._counts["bytes_in"] += size(parts)
         try:
-            fields, arrays = decode(parts)
+            fields, arrays = decode(parts, self.arenas)
         except HotrowError:
             return  # whoever this is, it isn't hotrow
         if not hmac.compare_digest(str(fields.get("secret")), self._secret):

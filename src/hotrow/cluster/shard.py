@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from hotrow.cluster.arena import Name
 from hotrow.cluster.home import Home
 from hotrow.cluster.keyed import Keyed
 from hotrow.cluster.server import Server
@@ -30,6 +31,7 @@ from hotrow.table.state import State
 from hotrow.table.utf8 import arrow
 
 PATIENCE = 120.0  # seconds
+_REMEMBERED = 4  # pulls
 
 
 class Shard:
@@ -44,6 +46,7 @@ class Shard:
         self.counts = dict.fromkeys(("pulls", "pushes", "rows_pulled", "rows_pushed"), 0)
         self._moved = threading.Condition()
         self._kept: Any = None
+        self._pulled: dict[int, tuple[Keyed, int, np.ndarray]] = {}
         self._server = Server(secret, self._answer)
         self._server.start()
 
@@ -55,10 +58,14 @@ class Shard:
 
     # --- over Ray ----------------------------------------------------------------------------------------------------
 
-    def hello(self, node: str) -> dict[str, Any]:
-        """Where it answers whoever is on that node, and what it has; the TCP port is opened once it is needed."""
+    def hello(self, node: str, arena: Name | None = None) -> dict[str, Any]:
+        """Where it answers whoever is on that node, and what it has; the TCP port is opened once it is needed.
+
+        shares: whether it sees the arena of whoever asks.
+        """
         here = _node()
         return {
+            "shares": arena is not None and node == here and self._server.arenas.know(arena),
             "incarnation": self.incarnation,
             "endpoint": self._server.local if node == here else self._server.remote(_address()),
             "applied": self.applied,
@@ -158,20 +165,39 @@ class Shard:
     def _pull(self, fields: dict[str, Any], arrays: list[np.ndarray], reply: Callable[..., None]) -> None:
         keys, table = arrays[0], self.table
         texts = arrow(arrays[1], arrays[2]) if len(arrays) > 1 else None
+        room = fields.get("room", [])
+        out = room[-1] if room and fields["vectors"] else None
         if texts is None and fields["vectors"]:
-            rows, vectors = table.fetched(keys)
+            rows, vectors = table.fetched(keys, out)
             known = keys
         else:
             rows, known = table.locate(keys, texts)
-            vectors = table.vectors_of(rows) if fields["vectors"] else None
+            vectors = table.vectors_of(rows, out) if fields["vectors"] else None
         made = [] if not fields["numbers"] else [table.numbers_of(rows)]
-        if vectors is not None:
+        if room:
+            if made:
+                room[0][:] = made.pop()
+        elif vectors is not None:
             made.append(vectors)
         if known is not keys and not np.array_equal(known, keys):
             made.append(known)
+        if fields.get("to_step"):
+            self._remember(fields["id"], rows)
         self.counts["pulls"] += 1
         self.counts["rows_pulled"] += len(keys)
-        reply({"missing": int(np.count_nonzero(rows < 0)), "other_keys": known is not keys and made[-1] is known}, made)
+        other = known is not keys and bool(made) and made[-1] is known
+        reply({"missing": int(np.count_nonzero(rows < 0)), "other_keys": other, "in_room": bool(room)}, made)
+
+    def _remember(self, request: int, rows: np.ndarray) -> None:
+        """The owner's next steps may be on what it has just pulled: their rows needn't be found again."""
+        self._pulled[request] = self.table, self.table.version, rows
+        if len(self._pulled) > _REMEMBERED:
+            del self._pulled[next(iter(self._pulled))]
+
+    def _remembered(self, request: int) -> np.ndarray | None:
+        """The rows that a pull has found, if they are still those of its keys."""
+        table, version, rows = self._pulled.pop(request, (None, 0, None))
+        return rows if table is self.table and version == self.table.version else None
 
     def _change(self, what: str, number: int, fields: dict[str, Any], arrays: list[np.ndarray]) -> None:
         """Take a change, if it is the next. One that it has is passed by; after a gap the owner sends them again."""
@@ -181,7 +207,8 @@ class Shard:
             texts = arrow(arrays[2], arrays[3]) if len(arrays) > 2 else None
             self.table.admit(fields["kind"], arrays[0], texts, arrays[1])
         elif what == "step":
-            self.table.step(arrays[0], arrays[1], fields["rate"], fields["step"])
+            rows = self._remembered(fields["pulls"])
+            self.table.step(arrays[0], arrays[1], fields["rate"], fields["step"], rows)
             self.counts["pushes"] += 1
             self.counts["rows_pushed"] += len(arrays[0])
         elif what == "put":

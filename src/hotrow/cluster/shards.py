@@ -9,11 +9,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from hotrow.cluster.arena import Arena
 from hotrow.cluster.connecting import ray_module
 from hotrow.cluster.link import Link
 from hotrow.cluster.wire import of_texts
@@ -56,6 +58,9 @@ class Pulled:
     """What shards said of m keys. numbers int64 (m,), −1 for none; keys uint64 (m,), those by which they go.
 
     vectors float32 (m, dim) or None: that of key i is vectors[spread.order[i]]
+    asked    the request to each shard, by which it remembers where the rows are
+    inverse  that of the ids of which these are the keys, and groups: where each key, in the order of shards, is among
+             them; None if no step was thought of
     """
 
     spread: Spread
@@ -63,6 +68,9 @@ class Pulled:
     keys: np.ndarray
     vectors: np.ndarray | None
     missing: int
+    asked: dict[int, int]
+    inverse: np.ndarray | None
+    groups: Groups | None
 
 
 class Shards:
@@ -70,49 +78,82 @@ class Shards:
 
     def __init__(self, links: list[Link], dim: int) -> None:
         self.links, self._dim = links, dim
+        self._arena = Arena.made()
+        for link in links:
+            link.arena = self._arena
 
     def __len__(self) -> int:
         return len(self.links)
 
     def pull(
         self, keys: np.ndarray, kind: str | None, texts: Texts | None = None, *, numbers: bool, vectors: bool,
-        spread: Spread | None = None,
+        spread: Spread | None = None, to_step: np.ndarray | None = None,
     ) -> Pulled:  # fmt: skip
-        """Ask for the rows of distinct keys (uint64 (m,)); texts: of strings whose fingerprints these are."""
+        """Ask for the rows of distinct keys (uint64 (m,)); texts: of strings whose fingerprints these are.
+
+        to_step: the inverse of ids, if a step on them is likely to come: it is made ready while shards answer.
+        """
         spread = spread or Spread.of(keys, kind, len(self))
-        fields = {"numbers": numbers, "vectors": vectors}
-        asked: dict[int, Any] = {}
-        for shard, link in enumerate(self.links):
-            part = spread.part(shard)
-            if len(part):
-                given = [] if texts is None else of_texts(taken(texts, part))
-                asked[shard] = link.ask("pull", {**fields, "after": link.sent}, [keys[part], *given])
-        found = np.full(len(keys), -1, np.int64) if numbers else np.zeros(0, np.int64)
-        rows = np.empty((len(keys), self._dim), np.float32) if vectors else None
+        fields, m = {"numbers": numbers, "vectors": vectors, "to_step": to_step is not None}, len(keys)
+        parted = self.empty((m,), np.uint64)
+        np.take(keys, spread.items, out=parted, mode="clip")  # as it is; checked first, `take` would copy
+        room = [self.empty((m,), np.int64)] if numbers else []
+        room += [self.empty((m, self._dim), np.float32)] if vectors else []
+        shared = self._arena is not None and m > 0 and all(self._arena.place(one) is not None for one in room)
         known, missing = keys, 0
-        for shard, one in asked.items():
-            part, (told, made) = spread.part(shard), self.links[shard].wait(one)
-            missing += told["missing"]
-            if told["other_keys"]:
-                known = known.copy() if known is keys else known
-                known[part] = made.pop()
-            if rows is not None:
-                rows[spread.bounds(shard)] = made.pop()
-            if numbers:
-                found[part] = made.pop()
-        return Pulled(spread, found, known, rows, missing)
+        try:
+            asked: dict[int, Any] = {}
+            for shard, link in enumerate(self.links):
+                at = spread.bounds(shard)
+                if at.start < at.stop:
+                    given = [] if texts is None else of_texts(taken(texts, spread.part(shard)))
+                    there = [one[at] for one in room] if shared else []
+                    asked[shard] = link.ask("pull", {**fields, "after": link.sent}, [parted[at], *given], there)
+            groups = None if to_step is None else Groups.of(spread.order[to_step], m)
+            for shard, one in asked.items():
+                told, made = self.links[shard].wait(one)
+                missing += told["missing"]
+                if told["other_keys"]:
+                    known = known.copy() if known is keys else known
+                    known[spread.part(shard)] = made.pop()
+                if not told["in_room"]:
+                    for into, came in zip(room, made, strict=True):
+                        into[spread.bounds(shard)] = came
+        except BaseException:  # a shard may still write what it was asked for
+            if self._arena is not None:
+                self._arena.lose(room)
+            raise
+        found = room[0][spread.order] if numbers else np.zeros(0, np.int64)
+        requests = {shard: one.id for shard, one in asked.items()}
+        return Pulled(spread, found, known, room[-1] if vectors else None, missing, requests, to_step, groups)
 
-    def change(
-        self, what: str, fields: dict[str, Any], spread: Spread, *arrays: np.ndarray, sorted: bool = False
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """As `np.empty`, where shards on this machine see it."""
+        return np.empty(shape, dtype) if self._arena is None else self._arena.empty(shape, dtype)
+
+    def change(self, what: str, fields: dict[str, Any], spread: Spread, *arrays: np.ndarray) -> None:
+        """Make a change on each shard that has keys of it: of arrays, the first are keys, each shard gets its part."""
+        for shard, link in enumerate(self.links):
+            if spread.starts[shard] < spread.starts[shard + 1]:
+                link.change(what, fields, [array[spread.part(shard)] for array in arrays])
+
+    def step(
+        self,
+        fields: dict[str, Any],
+        spread: Spread,
+        keys: np.ndarray,
+        merged: Callable[[slice], np.ndarray],
+        pulled: Pulled | None,
     ) -> None:
-        """Make a change on each shard that has keys of it: of arrays, the first are keys, each shard gets its part.
+        """A step, of keys in the order of shards; pulled: what was pulled of just these keys.
 
-        sorted: the arrays are in the order of shards already.
+        merged gives the gradients of some of them: the first shard goes on while the next one's are summed.
         """
         for shard, link in enumerate(self.links):
-            part = spread.bounds(shard) if sorted else spread.part(shard)
-            if spread.starts[shard] < spread.starts[shard + 1]:
-                link.change(what, fields, [array[part] for array in arrays])
+            at = spread.bounds(shard)
+            if at.start < at.stop:
+                request = -1 if pulled is None else pulled.asked.get(shard, -1)
+                link.change("step", {**fields, "pulls": request}, [keys[at], merged(at)])
 
     def admit(self, kind: str, spread: Spread, keys: np.ndarray, texts: Texts | None, numbers: np.ndarray) -> None:
         """Give keys their rows, with these numbers."""

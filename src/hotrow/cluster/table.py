@@ -14,6 +14,7 @@ from weakref import WeakSet, finalize
 import numpy as np
 
 from hotrow.cluster.asking import Asking, FoundAfar, spread_of
+from hotrow.cluster.batch import Fetched
 from hotrow.cluster.keeping import Keeping
 from hotrow.cluster.numbers import Numbers
 from hotrow.cluster.shards import Shards
@@ -157,16 +158,27 @@ class Table(Keeping, Asking, Plain):
     # --- changes -----------------------------------------------------------------------------------------------------
 
     def _step(self, batch: Batch, gradients: np.ndarray, rate: float) -> None:
-        spread = spread_of(batch, self.kind, len(self.shards_))
-        groups = Groups.of(spread.order[batch.inverse], len(spread.order))
-        merged = groups.merge(gradients)[0]
+        spread, m = spread_of(batch, self.kind, len(self.shards_)), len(batch.distinct)
+        pulled = batch.pulled if isinstance(batch, Fetched) and batch.complete else None
+        if pulled is not None and pulled.inverse is batch.inverse and pulled.groups is not None:
+            groups = pulled.groups
+        else:
+            groups = Groups.of(spread.order[batch.inverse], m)
+        out = self.shards_.empty((m, self.dim), np.float32)
+        keys = np.take(batch.keys, spread.items, out=self.shards_.empty((m,), np.uint64), mode="clip")
+
+        def merged(at: slice) -> np.ndarray:
+            return groups.merge(gradients, out, at)[0][at]
+
         self._steps += 1
         self._version += 1
-        keys = batch.keys[spread.items]
-        if not batch.complete:
-            here = batch.distinct[spread.items] >= 0
-            keys, merged, spread = keys[here], merged[here], self.shards_.only(spread, here)
-        self.shards_.change("step", {"rate": rate, "step": self._steps}, spread, keys, merged, sorted=True)
+        told = {"rate": rate, "step": self._steps}
+        if batch.complete:
+            self.shards_.step(told, spread, keys, merged, pulled)
+            return
+        here = batch.distinct[spread.items] >= 0
+        sums = merged(slice(0, m))[here]
+        self.shards_.step(told, self.shards_.only(spread, here), keys[here], lambda at: sums[at], None)
 
     def set(self, ids: Any, vectors: Any) -> None:
         """As of `hotrow.Table`."""

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hotrow.cluster.arena import Arena, Arenas
 from hotrow.errors import ClusterError
+from hotrow.kernels import readonly
 from hotrow.table.utf8 import buffers
 
 if TYPE_CHECKING:
@@ -22,14 +24,36 @@ KINDS = {"u1": np.uint8, "i4": np.int32, "i8": np.int64, "u8": np.uint64, "f4": 
 Parts = list[Any]
 
 
-def encode(fields: dict[str, Any], arrays: Sequence[np.ndarray] = ()) -> Parts:
-    """A message: `fields` are JSON values; arrays of the KINDS are made contiguous, and not copied if they are."""
+def encode(
+    fields: dict[str, Any],
+    arrays: Sequence[np.ndarray] = (),
+    arena: Arena | None = None,
+    room: Sequence[np.ndarray] = (),
+) -> Parts:
+    """A message: `fields` are JSON values; arrays of the KINDS are made contiguous, and not copied if they are.
+
+    arena  that whoever gets it knows: what lies in it isn't sent
+    room   arrays in it for the answer, which are written there
+    """
     whole = [np.ascontiguousarray(array) for array in arrays]
-    told = [[array.dtype.str[1:], array.shape] for array in whole]
+    told: list[list[Any]] = [[array.dtype.str[1:], array.shape] for array in whole]
+    places = [None if arena is None else arena.place(array) for array in whole]
+    for one, place in zip(told, places, strict=True):
+        if place is not None:
+            one.append(place)
+    if arena is not None and (room or any(place is not None for place in places)):
+        fields = {**fields, "arena": arena.name[-1], "room": [_told(arena, array) for array in room]}
     return [
         json.dumps({**fields, "arrays": told}).encode(),
-        *(array.data.cast("B") if array.size else b"" for array in whole),
+        *(
+            array.data.cast("B") if array.size and place is None else b""
+            for array, place in zip(whole, places, strict=True)
+        ),
     ]
+
+
+def _told(arena: Arena, array: np.ndarray) -> list[Any]:
+    return [array.dtype.str[1:], array.shape, arena.place(array)]
 
 
 def size(parts: Parts) -> int:
@@ -37,12 +61,22 @@ def size(parts: Parts) -> int:
     return sum(len(part) for part in parts)
 
 
-def decode(parts: Parts) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """The fields and arrays of a message, which are views of it, read-only. ClusterError for what isn't one."""
+def decode(parts: Parts, arenas: Arenas | None = None) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """The fields and arrays of a message, which are views of it, read-only. ClusterError for what isn't one.
+
+    arenas  in which arrays may lie, and room for an answer, which then is "room" of the fields
+    """
     try:
         fields = json.loads(bytes(parts[0]))
-        told = fields.pop("arrays")
-        arrays = [_array(part, *one) for part, one in zip(parts[1:], told, strict=True)]
+        told, token = fields.pop("arrays"), fields.pop("arena", None)
+        if arenas is not None and token is not None:
+            fields["room"] = [arenas.array(token, one[2], KINDS[one[0]], one[1]) for one in fields["room"]]
+            arrays = [
+                readonly(arenas.array(token, one[2], KINDS[one[0]], one[1])) if len(one) > 2 else _array(part, *one)
+                for part, one in zip(parts[1:], told, strict=True)
+            ]
+        else:
+            arrays = [_array(part, *one) for part, one in zip(parts[1:], told, strict=True)]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ClusterError(f"got a message that isn't one of hotrow's: {error}") from error
     return fields, arrays

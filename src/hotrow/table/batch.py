@@ -84,12 +84,19 @@ class Groups:
         merging.group(readonly(inverse), starts, items)
         return cls(starts, items)
 
-    def merge(self, gradients: np.ndarray) -> tuple[np.ndarray, bool]:
-        """The sum of each distinct id's gradients, in batch order: float32 (n, dim) → (m, dim); if all are finite."""
-        n, dim = gradients.shape
-        out = np.empty((len(self.starts) - 1, dim), np.float32)
-        inner = np.searchsorted(self.starts, threads.even(n, max(1, _GRAIN // dim))[:-1])
-        bounds = [*inner.tolist(), len(out)]
+    def merge(
+        self, gradients: np.ndarray, out: np.ndarray | None = None, among: slice | None = None
+    ) -> tuple[np.ndarray, bool]:
+        """The sum of each distinct id's gradients, in batch order: float32 (n, dim) → (m, dim); if all are finite.
+
+        out, among: where they are written, if not to a new array, and of which ids alone.
+        """
+        dim = gradients.shape[1]
+        out = np.empty((len(self.starts) - 1, dim), np.float32) if out is None else out
+        at = slice(0, len(out)) if among is None else among
+        first, n = int(self.starts[at.start]), int(self.starts[at.stop] - self.starts[at.start])
+        cuts = [first + cut for cut in threads.even(n, max(1, _GRAIN // dim))[1:-1]]
+        bounds = [at.start, *np.searchsorted(self.starts, cuts).tolist(), at.stop]
         flat, apart = lines(gradients)
         arrays = readonly(flat), apart, readonly(self.starts), readonly(self.items)
         return out, all(threads.run(merging.total, bounds, *arrays, out.reshape(-1), dim))
