@@ -11,7 +11,7 @@ import pytest
 
 import hotrow
 from hotrow.bridges import generators
-from hotrow.store import files, snapshot
+from hotrow.store import checkpoint, files, snapshot
 from hotrow.store.beside import Beside
 from hotrow.store.checkpoint import Checkpoints
 from hotrow.store.description import describe
@@ -204,6 +204,24 @@ def test_whichever_write_fails_the_checkpoint_before_stays_and_the_next_is_whole
     assert run.start(checkpoints).result() == number + 1
     assert contents(read(checkpoints)) == contents(run)
     assert len(names_in(tmp_path / "table-1") - {"lock"}) == len(checkpoints.numbers())
+
+
+def test_a_checkpoint_whose_very_last_sync_fails_is_there_with_all_that_it_names(tmp_path, monkeypatch):
+    run, checkpoints, _ = filled(tmp_path, 2)
+    honest = checkpoint.write_durably
+
+    def unsure(path, data):
+        honest(path, data)
+        raise OSError(5, "Input/output error")
+
+    run.go()
+    with monkeypatch.context() as broken:
+        broken.setattr(checkpoint, "write_durably", unsure)
+        assert isinstance(run.start(checkpoints).exception(), OSError)
+    assert contents(read(checkpoints)) == contents(run)
+    run.go()
+    assert run.start(checkpoints).result() == 4
+    assert contents(read(checkpoints)) == contents(run)
 
 
 def test_what_a_save_that_never_ended_has_left_is_cleared_away(tmp_path):

@@ -137,7 +137,7 @@ class Checkpoints:
                 problem = error
                 wait(writing.saving)
                 self._last, self._is_tidy = None, False
-                if writing.number:
+                if writing.number and not json_file(self.root, writing.number).exists():  # else it is there, whole
                     with suppress(OSError):
                         net_file(self.root, writing.number).unlink(missing_ok=True)
                 log.warning("%s: this checkpoint failed, and those before are as they were: %s", self.root, error)
