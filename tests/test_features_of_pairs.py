@@ -70,7 +70,7 @@ def test_a_vector_is_its_own_row_and_the_mean_of_each_features_values():
 def test_the_gradient_of_a_vector_goes_whole_to_its_own_row_and_its_share_to_each_value():
     table = hotrow.Table(3, optimizer=hotrow.SGD(1.0), initializer=hotrow.Normal(1.0))
     batch = table.find(["mug", "cup", "hat"], grow=True)
-    feature = Feature.of(table)
+    feature = Feature.of(table, hotrow.Table)
     feature.table.lookup(["red", "tea", "big"], grow=True)
     values = feature.table.find(["red", "tea", "big"])
     feature.table.set(values, np.arange(9, dtype=np.float32).reshape(3, 3))

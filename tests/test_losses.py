@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import hotrow
-from hotrow.models import losses
-from hotrow.models.losses import Block
+from hotrow.models import blocks, losses
+from hotrow.models.blocks import Block
 
 
 def block(seed=0):
@@ -119,7 +119,7 @@ def test_slices_and_threads_change_nothing(name, monkeypatch):
     for a, b, c in zip(*results, strict=True):
         assert np.array_equal(a, b)
         assert np.array_equal(a, c)
-    monkeypatch.setattr(losses, "_SLICE", 1000)
+    monkeypatch.setattr(blocks, "_SLICE", 1000)
     for whole, sliced in zip(loss.gradients(given), results[0], strict=True):
         np.testing.assert_allclose(whole, sliced, rtol=1e-4, atol=1e-7)
 

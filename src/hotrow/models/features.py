@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -22,6 +22,9 @@ from hotrow.table.batch import Batch
 from hotrow.table.ids import Keys, to_keys
 from hotrow.table.initializers import Zeros
 from hotrow.table.table import Table
+
+Tables = Callable[..., Table]
+"""Makes a table of what `hotrow.Table` takes."""
 
 
 @dataclass
@@ -39,9 +42,9 @@ class Feature:
     _batch: Batch | None = None
 
     @classmethod
-    def of(cls, entities: Table) -> Feature:
+    def of(cls, entities: Table, tables: Tables) -> Feature:
         """A feature that nobody has yet. Where its values start, the entities that have them say."""
-        return cls(entities, Table(entities.dim, optimizer=entities.optimizer, initializer=Zeros()))
+        return cls(entities, tables(entities.dim, optimizer=entities.optimizer, initializer=Zeros()))
 
     def add(self, pairs: np.ndarray) -> None:
         """Entities have these values, too, in the form of `pairs`."""

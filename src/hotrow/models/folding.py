@@ -14,7 +14,8 @@ import numpy as np
 
 from hotrow.errors import ArgumentError, KindError
 from hotrow.kernels import pooling
-from hotrow.models.losses import Block, Loss, normalize
+from hotrow.models.blocks import Block
+from hotrow.models.losses import Loss, normalize
 from hotrow.models.pairs import join, split
 from hotrow.models.ranking import Known, blas_on_one_thread
 from hotrow.models.sequences import take_histories

@@ -8,6 +8,9 @@
 ```
 Scores are one matrix product, the gradients of users and items two more, so a user with several pairs is multiplied
 once. What is between, from scores to their gradients, is all that the losses differ in.
+
+Both are computed in blocks of users, and what these add to the items' gradients is added in their order: so the sums
+are the same to the bit, whoever computes which block. See `hotrow.models.blocks`.
 """
 
 from __future__ import annotations
@@ -15,74 +18,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
 
 from hotrow.errors import ArgumentError
-from hotrow.kernels import threads
+from hotrow.models.blocks import Block, Part, Share, blocks, in_slices, slices
 
-Cells = tuple[np.ndarray, np.ndarray]
 Gradients = tuple[float, np.ndarray, np.ndarray, np.ndarray]
-
-
-@dataclass
-class Block:
-    """Vectors of one step, and what is known of their cells.
-
-    users   float32 (r, dim)       distinct users
-    items   float32 (c, dim)       the candidates: the distinct items of the pairs, and those drawn
-    bias    float32 (c,)           the items' biases
-    pairs   int (b,), int (b,)     row and column of each pair: distinct, rows ascending
-    known   int (m,), int (m,)     cells of other pairs that are known to have happened, rows ascending
-    log_q   float32 (c,)           log of the chance that an item is among the candidates
-    drawn   int (n,)               columns of the items drawn, as often as they were
-    scores  float32 (r, c)         overwritten: a fresh array a step would cost more than its arithmetic
-    """
-
-    users: np.ndarray
-    items: np.ndarray
-    bias: np.ndarray
-    pairs: Cells
-    known: Cells
-    log_q: np.ndarray
-    drawn: np.ndarray
-    scores: np.ndarray
-
-
-@dataclass(frozen=True)
-class Part:
-    """The scores of some users of a block, and which of their cells are what, as there.
-
-    count   how many pairs the block has in all
-    before  how many of them come before those of the part
-    """
-
-    scores: np.ndarray
-    pairs: Cells
-    known: Cells
-    log_q: np.ndarray
-    drawn: np.ndarray
-    count: int
-    before: int
-
-    @classmethod
-    def of(cls, block: Block, start: int, stop: int) -> Part:
-        """That of the users from `start` to `stop`."""
-        pairs, known = (_between(cells, start, stop) for cells in (block.pairs, block.known))
-        before = int(np.searchsorted(block.pairs[0], start))
-        return cls(block.scores[start:stop], pairs, known, block.log_q, block.drawn, len(block.pairs[0]), before)
-
-    def per_user(self, values: np.ndarray) -> np.ndarray:
-        """A number for each pair, added up by user, for the mean over all pairs: float32 (users, 1)."""
-        sums = np.bincount(self.pairs[0], values, len(self.scores))
-        return (sums / self.count).astype(np.float32)[:, None]
-
-
-def _between(cells: Cells, start: int, stop: int) -> Cells:
-    row, column = cells
-    first, last = np.searchsorted(row, (start, stop))
-    return row[first:last] - start, column[first:last]
 
 
 @dataclass(frozen=True)
@@ -108,26 +52,23 @@ class Loss:
         """What the part's pairs add to the mean loss; the scores are overwritten with its derivatives."""
         raise NotImplementedError
 
-    def score(self, users: np.ndarray, items: np.ndarray, out: np.ndarray) -> None:
-        """The scores of vectors with the items' bias, float32 (r, dim) and (c, dim + 1) → out (r, c)."""
-        factors, chosen = self.user_factors(users), self.item_factors(items[:, :-1], items[:, -1]).T
-
-        def of_users(start: int, stop: int) -> None:
-            np.matmul(factors[start:stop], chosen, out=out[start:stop])
-
-        in_slices(of_users, len(users))
-
     def gradients(self, block: Block, *, frozen: bool = False) -> Gradients:
         """Mean loss, and its gradients: float32 users (r, dim), items (c, dim) and biases (c,).
 
-        frozen: of the users alone, where items and biases stay as they are; the others are nothing. Slices are the same
-        for any number of threads, so the results are too.
+        frozen: of the users alone, where items and biases stay as they are; the others are nothing.
         """
+        items, norms = self.scored(block.items)
+        share = self.share(block, items, blocks(len(block.users)), frozen=frozen)
+        if not frozen:
+            self.of_items(share.items, items, norms)
+        return share.loss, share.users, share.items, share.bias
+
+    def share(self, block: Block, items: np.ndarray, bounds: list[int], *, frozen: bool = False) -> Share:
+        """What the users of a block come to, whose blocks are between `bounds`; items: as `scored` has them."""
         scale = np.float32(self.scale)
-        users, user_norms = self._scored(block.users)
-        items, item_norms = self._scored(block.items)
+        users, norms = self.scored(block.users)
         g_users, g_items = np.empty_like(users), np.empty_like(items)
-        g_bias, losses = np.zeros_like(block.bias), np.zeros(len(users))
+        g_bias, losses = np.zeros_like(block.bias), dict[int, float]()
 
         def of_users(start: int, stop: int) -> None:
             scores = block.scores[start:stop]
@@ -136,21 +77,50 @@ class Loss:
                 np.add(scores, block.bias, out=scores)
             losses[start] = self.derive(Part.of(block, start, stop))
             np.matmul(scores, items, out=g_users[start:stop])
-            self._unscored(g_users[start:stop], users[start:stop], user_norms[start:stop])
+            self._unscored(g_users[start:stop], users[start:stop], norms[start:stop])
 
         def of_items(start: int, stop: int) -> None:
-            scores = block.scores[:, start:stop]
-            np.matmul(scores.T, users, out=g_items[start:stop])
-            if self.biased:
-                np.sum(scores, 0, out=g_bias[start:stop])
-            self._unscored(g_items[start:stop], items[start:stop], item_norms[start:stop])
+            total, more = g_items[start:stop], np.empty((stop - start, users.shape[1]), np.float32)
+            for first, last in pairwise(bounds):
+                scores = block.scores[first:last, start:stop]
+                np.matmul(scores.T, users[first:last], out=more if first else total)
+                if first:
+                    total += more
+                if self.biased:
+                    g_bias[start:stop] += scores.sum(0)
 
-        in_slices(of_users, len(users))
+        in_slices(of_users, bounds)
         if not frozen:
-            in_slices(of_items, len(items))
-        return float(losses.sum()), g_users, g_items, g_bias
+            in_slices(of_items, [0, len(items)])
+        loss = sum(sum(losses[start] for start, _ in slices([first, last])) for first, last in pairwise(bounds))
+        return Share(loss, g_users, g_items, g_bias)
 
-    def _scored(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def of_items(self, gradients: np.ndarray, items: np.ndarray, norms: np.ndarray) -> None:
+        """From the gradients of items as they are scored to those of their vectors, in place; see `scored`."""
+
+        def of_some(start: int, stop: int) -> None:
+            self._unscored(gradients[start:stop], items[start:stop], norms[start:stop])
+
+        in_slices(of_some, [0, len(items)])
+
+    def highest(self, block: Block, factors: np.ndarray, bounds: list[int]) -> np.ndarray:
+        """How high each candidate scores for any user with whom it is no pair: float32 (c,).
+
+        factors: the `item_factors` of the candidates; bounds: as for `share`
+        """
+        users, best = self.user_factors(block.users), dict[int, np.ndarray]()
+
+        def of_users(start: int, stop: int) -> None:
+            scores = np.matmul(users[start:stop], factors.T, out=block.scores[start:stop])
+            part = Part.of(block, start, stop)
+            scores[part.pairs] = scores[part.known] = -np.inf
+            best[start] = scores.max(0)
+
+        in_slices(of_users, bounds)
+        return np.max(list(best.values()), 0)
+
+    def scored(self, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors as they are multiplied in a score, and what `of_items` needs to know of how they were made so."""
         return normalize(vectors) if self.normalized else (vectors, vectors)
 
     def _unscored(self, gradient: np.ndarray, unit: np.ndarray, norms: np.ndarray) -> None:
@@ -163,12 +133,12 @@ class Loss:
     def user_factors(self, users: np.ndarray) -> np.ndarray:
         """float32 (n, dim + 1) whose product with `item_factors` is the score."""
         out = np.ones((len(users), users.shape[1] + 1), np.float32)
-        np.multiply(self._scored(users)[0], np.float32(self.scale), out=out[:, :-1])
+        np.multiply(self.scored(users)[0], np.float32(self.scale), out=out[:, :-1])
         return out
 
     def item_factors(self, items: np.ndarray, bias: np.ndarray) -> np.ndarray:
         """float32 (n, dim + 1): the vectors, and the bias where it counts."""
-        return np.column_stack([self._scored(items)[0], bias if self.biased else np.zeros_like(bias)])
+        return np.column_stack([self.scored(items)[0], bias if self.biased else np.zeros_like(bias)])
 
 
 @dataclass(frozen=True)
@@ -295,16 +265,3 @@ def normalize(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of length 1, and the lengths they had: float32 (n, dim), (n, 1). A zero vector stays zero."""
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None] + np.float32(1e-12)
     return vectors / norms, norms
-
-
-_SLICE = 128  # rows that are worked on together: their scores stay in a core's own cache
-
-
-def in_slices(function: Callable[[int, int], None], n: int) -> None:
-    """Call function(start, stop) for slices of range(n), on hotrow's threads; BLAS must be held to one in each."""
-
-    def of_several(first: int, last: int) -> None:
-        for start in range(first * _SLICE, min(n, last * _SLICE), _SLICE):
-            function(start, min(n, start + _SLICE))
-
-    threads.run(of_several, threads.even(-(-n // _SLICE), 1))

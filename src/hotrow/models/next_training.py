@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hotrow.bridges.ahead import ahead
+from hotrow.models.blocks import Block, Cells, Scratch
 from hotrow.models.ctrl_c import CtrlC
-from hotrow.models.losses import Block, Cells, Loss
+from hotrow.models.losses import Loss
 from hotrow.models.sequences import Histories, Sequences
-from hotrow.models.training import Course, Progress, Scratch, Side, log_chance
+from hotrow.models.training import Course, Progress, Side, log_chance
 from hotrow.table.batch import Batch
 
 
@@ -76,7 +77,7 @@ class NextTrainer:
         an_epoch = -(-len(self.targets) // self.plan.batch_size)
         course = Course(self.plan.epochs, an_epoch, self.plan.learning_rate, progress, ctrl_c)
         with closing(ahead(self._batches(), self._prepare)) as ready:
-            course.run(ready, self._step)
+            course.run((step, self._step(step, course.rate(number))) for number, step in enumerate(ready))
 
     def _batches(self) -> Iterator[tuple[int, np.ndarray]]:
         for epoch in range(1, self.plan.epochs + 1):

@@ -9,9 +9,10 @@ import numpy as np
 
 from hotrow.errors import ArgumentError
 from hotrow.models import evaluation, stopping
+from hotrow.models.crews import Crew
 from hotrow.models.ctrl_c import CtrlC
 from hotrow.models.evaluation import NOTHING, HeldOut
-from hotrow.models.features import Feature, Given, check
+from hotrow.models.features import Feature, Given, Tables, check
 from hotrow.models.folding import Folder, distinct, flat
 from hotrow.models.forgetting import forget
 from hotrow.models.losses import Loss, make_loss
@@ -30,6 +31,15 @@ if TYPE_CHECKING:
 
     from hotrow.table.batch import Batch
 
+MOST = 2**31
+"""Users, and items: more than rows of a pair's two numbers can be told apart in."""
+
+
+def _check_counts(**counts: int | None) -> None:
+    for name, value in counts.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ArgumentError(f"{name} must be a whole number from 1 on; got {value!r}")
+
 
 class Retrieval:
     """User and item vectors, and a bias for each item, trained so that pairs that happened score above others.
@@ -44,6 +54,7 @@ class Retrieval:
     l2             shrinks the rows that a step touches: l2 · w is added to their gradients
     seed           of first values, order and draws
     features_alone share of a step's users and items, of those with features, that are placed by their features alone
+    tables         makes the tables, of what `Table` takes, such as `hotrow.cluster.Table`
     settings       of the loss, such as temperature=0.1
 
     `users` and `items` are Tables: ids of any kind, and a new id in a later `fit` just gets its row. What `fit` is told
@@ -71,12 +82,10 @@ class Retrieval:
         l2: float = 1e-4,
         seed: int = 0,
         features_alone: float = 0.1,
+        tables: Tables = Table,
         **settings: Any,
     ) -> None:
-        counts = {"batch_size": batch_size, "negatives": negatives, "hard": hard}
-        for name, value in (counts if epochs is None else counts | {"epochs": epochs}).items():
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ArgumentError(f"{name} must be a whole number from 1 on; got {value!r}")
+        _check_counts(batch_size=batch_size, negatives=negatives, hard=hard, epochs=epochs)
         if not 0 <= l2 < 1:
             raise ArgumentError(f"l2 must be from 0 to 1; got {l2!r}. Try 1e-4")
         if not 0 <= features_alone < 1:
@@ -90,8 +99,9 @@ class Retrieval:
         self.dim, self.epochs, self.batch_size, self.negatives = dim, epochs, batch_size, negatives
         self.hard, self.features_alone = hard, features_alone
         self.learning_rate, self.l2, self.seed = learning_rate, l2, seed
-        self.users = Table(dim, optimizer=Adam(learning_rate), initializer=Uniform(0.05), seed=seed)
-        self.items = Table(dim + 1, optimizer=Adam(learning_rate), initializer=Uniform(0.05), seed=(seed + 1) % 2**64)
+        self._tables, more = tables, {"optimizer": Adam(learning_rate), "initializer": Uniform(0.05)}
+        self.users: Table = tables(dim, seed=seed, **more)
+        self.items: Table = tables(dim + 1, seed=(seed + 1) % 2**64, **more)
         self.validated: list[float] = []
         self.parts: dict[str, dict[str, Feature]] = {"user": {}, "item": {}}  # `features`, with who has which value
         self.remember(np.zeros(0, np.uint64))
@@ -108,6 +118,7 @@ class Retrieval:
         validation: Any = None,
         patience: int = 3,
         progress: Progress | None = None,
+        crew: Crew | None = None,
     ) -> Retrieval:
         """Train on pairs: (user ids, item ids), or anything with two columns. Again with others: training goes on.
 
@@ -119,6 +130,8 @@ class Retrieval:
                     The model is that of the best epoch; after `patience` epochs without a better one training stops
         progress    callable(steps done, steps in all, {"loss", "pairs_per_second", "epoch"}), with `validation` also
                     {"validation"}, the last NDCG@20
+        crew        workers that compute gradients, such as `hotrow.cluster.Crew`: with any number of them, or none, the
+                    same to the bit. With staleness s a step's vectors lack what the last s steps have changed
 
         A pair given more than once counts once. Ctrl-C raises KeyboardInterrupt between two steps: the model is what
         the steps so far made of it, and all pairs are known. Raises what `Table.find` raises for ids, and
@@ -133,12 +146,10 @@ class Retrieval:
             self._check(validation)
             if not stopping.measurable((self.users, self.items), columns(pairs), columns(validation)):
                 raise ArgumentError(NOTHING)
-        for name, value in {"epochs": epochs, "patience": patience}.items():
-            if value is not None and (isinstance(value, bool) or value < 1):
-                raise ArgumentError(f"{name} must be a whole number from 1 on; got {value!r}")
+        _check_counts(epochs=epochs, patience=patience)
         self.validated = []
         with blas_on_one_thread, CtrlC() as ctrl_c:
-            trainer = self._begin(found_or_ids(pairs, users, items), given, epochs)
+            trainer = self._begin(found_or_ids(pairs, users, items), given, epochs, crew)
             if trainer is not None:
                 best = None if validation is None else self._best(validation, patience)
                 try:
@@ -169,15 +180,16 @@ class Retrieval:
         return users, items
 
     def _begin(
-        self, ids: tuple[Any, Any], given: tuple[list[Given], list[Given]], epochs: int | None
+        self, ids: tuple[Any, Any], given: tuple[list[Given], list[Given]], epochs: int | None, crew: Crew | None
     ) -> Trainer | None:
         """Rows for new ids, where they start, and the pairs and features remembered."""
         user_batch, item_batch = self.users.find(ids[0], grow=True), self.items.find(ids[1], grow=True)
         codes = np.unique(join(user_batch.rows, item_batch.rows))
         pairs, known = Pairs(*split(codes)), self.known()
         trained = np.flatnonzero(np.diff(known.starts)), np.unique(known.items)
-        users = Side.joined(self.users, user_batch, self.parts["user"], given[0], pairs.users, trained[0])
-        items = Side.joined(self.items, None, self.parts["item"], given[1], pairs.items, trained[1])
+        tables = self._tables
+        users = Side.joined(self.users, user_batch, self.parts["user"], given[0], pairs.users, trained[0], tables)
+        items = Side.joined(self.items, None, self.parts["item"], given[1], pairs.items, trained[1], tables)
         random = np.random.default_rng([self.seed, self.users.steps])
         if len(codes):
             start(users, items, pairs, known, random)
@@ -186,7 +198,7 @@ class Retrieval:
         self.remember(np.union1d(self._pairs, codes))
         numbers = self.batch_size, self.negatives, self.learning_rate, self.l2, self.hard, self.features_alone
         plan = Plan(epochs or self._epochs(pairs, known), *numbers)
-        return Trainer(self.loss, plan, users, items, pairs, known, random) if len(codes) else None
+        return Trainer(self.loss, plan, users, items, pairs, known, random, crew) if len(codes) else None
 
     def _epochs(self, pairs: Pairs, known: Known) -> int:
         """As given, or some 2.5 million steps of a pair; few in a later fit, which would forget the old for the new."""

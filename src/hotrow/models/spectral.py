@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hotrow.kernels import pooling, threads
-from hotrow.models.losses import in_slices, normalize
+from hotrow.models.blocks import in_slices
+from hotrow.models.losses import normalize
 from hotrow.models.ranking import Known
 from hotrow.models.training import Pairs
 from hotrow.table.batch import Bags
@@ -128,5 +129,5 @@ def _product(matrix: np.ndarray, turn: np.ndarray) -> np.ndarray:
     def several(start: int, stop: int) -> None:
         np.matmul(matrix[start:stop], small, out=out[start:stop])
 
-    in_slices(several, len(matrix))
+    in_slices(several, [0, len(matrix)])
     return out

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from hotrow.models.features import Feature, Given
+from hotrow.models.features import Feature, Given, Tables
 from hotrow.models.pairs import join
 from hotrow.table.batch import Batch
 from hotrow.table.table import Table
@@ -73,12 +73,14 @@ class Side:
         given: Sequence[Given],
         paired: np.ndarray,
         trained: np.ndarray,
+        tables: Tables = Table,
     ) -> Side:
         """That of a fit that begins, with rows for the entities and values given; `features` has them from now on.
 
         batch    the entities of the fit's pairs, which have rows; None: every row will be asked for
         paired   int64 (n,): the rows of the fit's pairs
         trained  int64 (n,): rows that have been in pairs of earlier fits
+        tables   makes the table of a new feature
 
         The own rows of those to be placed and of those with other features are the whole vectors until `settle`.
         """
@@ -95,7 +97,9 @@ class Side:
         for some in _pieces(whole):
             table.set(*old.look(some))
         for one, entities in zip(given, rows, strict=True):
-            feature = features.setdefault(one.name, Feature.of(table))
+            if one.name not in features:
+                features[one.name] = Feature.of(table, tables)
+            feature = features[one.name]
             feature.add(join(entities, feature.table.find(one.values, grow=True).rows))
         side = cls.of(table, every, list(features.values()))
         side.whole[whole] = True

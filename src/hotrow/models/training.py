@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -15,8 +16,10 @@ import numpy as np
 from hotrow.bridges.ahead import ahead
 from hotrow.kernels import ranking as kernels
 from hotrow.kernels import readonly
+from hotrow.models.blocks import Block, Cells
+from hotrow.models.crews import Calculator, Crew
 from hotrow.models.ctrl_c import CtrlC
-from hotrow.models.losses import Block, Cells, Loss
+from hotrow.models.losses import Gradients, Loss
 from hotrow.models.ranking import Known
 from hotrow.models.stopping import Best
 from hotrow.models.towers import Rows, Side
@@ -83,19 +86,6 @@ def log_chance(share: np.ndarray, size: int, drawn: int, among: int) -> np.ndarr
     return np.log(-np.expm1(np.minimum(left_out, -1e-9))).astype(np.float32)
 
 
-class Scratch:
-    """Memory for the scores of a step, the same for every one: pages that are fresh cost more than the arithmetic."""
-
-    def __init__(self) -> None:
-        self._buffer = np.empty(0, np.float32)
-
-    def take(self, rows: int, columns: int) -> np.ndarray:
-        """float32 (rows, columns) of whatever was there before."""
-        if self._buffer.size < rows * columns:
-            self._buffer = np.empty(rows * columns * 5 // 4, np.float32)
-        return self._buffer[: rows * columns].reshape(rows, columns)
-
-
 class Prepared(Protocol):
     """A step that is ready to be taken: how many pairs it has, and of which epoch it is."""
 
@@ -120,12 +110,15 @@ class Course:
     progress: Progress | None
     ctrl_c: CtrlC
 
-    def run(self, ready: Iterable[S], take: Callable[[S, float], float], best: Best | None = None) -> None:
-        """Take steps, `take(step, learning rate)` → its loss, until there are no more or `best` has enough."""
+    def rate(self, number: int) -> float:
+        """The learning rate of step `number`, from 0 on."""
+        return falling(self.learning_rate, number, self.epochs * self.an_epoch)
+
+    def run(self, taken: Iterable[tuple[S, float]], best: Best | None = None) -> None:
+        """Go through steps as they are taken, each with its loss, until there are no more or `best` has enough."""
         steps = self.epochs * self.an_epoch
         started, pairs, recent = perf_counter(), 0, 0.0
-        for number, step in enumerate(ready):
-            loss = take(step, falling(self.learning_rate, number, steps))
+        for number, (step, loss) in enumerate(taken):
             pairs += len(step)
             recent = loss if number == 0 else 0.98 * recent + 0.02 * loss
             enough = best is not None and (number + 1) % self.an_epoch == 0 and best.enough()
@@ -140,20 +133,36 @@ class Course:
                 break
 
 
+Taken = tuple[Step, np.ndarray, np.ndarray, float, Callable[[], Gradients]]
+"""A step under way: the own rows of its users and items as they were, its learning rate, what gives its gradients."""
+
+
 class Trainer:
-    """Steps of the two tables. `known`: the pairs of earlier fits, which are no negatives."""
+    """Steps of the two tables.
+
+    known  the pairs of earlier fits, which are no negatives
+    crew   who computes gradients; None: this process
+    """
 
     def __init__(
-        self, loss: Loss, plan: Plan, users: Side, items: Side, pairs: Pairs, known: Known, random: np.random.Generator
+        self,
+        loss: Loss,
+        plan: Plan,
+        users: Side,
+        items: Side,
+        pairs: Pairs,
+        known: Known,
+        random: np.random.Generator,
+        crew: Crew | None = None,
     ) -> None:
-        self.loss, self.plan, self.users, self.items = loss, plan, users, items
+        self.plan, self.users, self.items = plan, users, items
         self.pairs, self.known, self.random = pairs, known, random
         self._pool = plan.negatives * plan.hard
         self.drawable = self._drawable()
         self.log_q = self._log_q()
         self.column_of = np.full(len(items.table), -1, np.int32)
         self.cells = np.empty((2, 1 << 16), np.int32)
-        self.scores = Scratch()
+        self.calculator, self.staleness = Calculator(loss, crew), 0 if crew is None else crew.staleness
 
     def _drawable(self) -> np.ndarray | None:
         """The items that negatives are drawn from, int64 (n,); None for all of them.
@@ -177,7 +186,20 @@ class Trainer:
         an_epoch = -(-len(self.pairs) // self.plan.batch_size)
         course = Course(self.plan.epochs, an_epoch, self.plan.learning_rate, progress, ctrl_c)
         with closing(ahead(epochs, self._prepare)) as ready:
-            course.run(ready, self._step, best)
+            course.run(self._taken(ready, course), best)
+
+    def _taken(self, ready: Iterable[Step], course: Course) -> Iterator[tuple[Step, float]]:
+        """Steps and their losses, in order. A step's vectors lack what the last `staleness` steps have changed.
+
+        An epoch ends with all of its steps taken, so the next one lacks nothing at first. Which steps lack what, the
+        staleness alone decides, and not how long anything takes.
+        """
+        under_way = deque[Taken]()
+        for number, step in enumerate(ready):
+            under_way.append(self._begin(step, course.rate(number)))
+            last = (number + 1) % course.an_epoch == 0
+            while len(under_way) > (0 if last else self.staleness):
+                yield self._end(under_way.popleft())
 
     def _batches(self, epoch: int) -> Iterator[tuple[int, np.ndarray]]:
         """All pairs once, in a random order, but up to TOGETHER of a user side by side."""
@@ -217,12 +239,9 @@ class Trainer:
             return self.random.integers(0, len(self.items.table), self._pool)
         return self.drawable[self.random.integers(0, len(self.drawable), self._pool)]
 
-    def _step(self, step: Step, rate: float) -> float:
-        """One step; returns the mean loss of its pairs."""
+    def _begin(self, step: Step, rate: float) -> Taken:
         user_vectors, own_users = self.users.compose(step.users)
         item_vectors, own_items = self.items.compose(step.items)
-        if self.plan.hard > 1:
-            step, item_vectors, own_items = self._hardest(step, user_vectors, item_vectors, own_items)
         block = Block(
             users=user_vectors,
             items=np.ascontiguousarray(item_vectors[:, :-1]),
@@ -231,43 +250,33 @@ class Trainer:
             known=step.known,
             log_q=step.log_q,
             drawn=step.drawn,
-            scores=self.scores.take(len(step.users), len(step.items)),
         )
-        loss, g_users, g_items, g_bias = self.loss.gradients(block)
+        if self.plan.hard > 1:
+            keep = self._hardest(block)
+            block = block.among(keep)
+            step, own_items = replace(step, items=self.items.some(step.items, keep)), own_items[keep]
+        return step, own_users, own_items, rate, self.calculator.begin(block)
+
+    def _end(self, taken: Taken) -> tuple[Step, float]:
+        """Both tables take the step; it comes back with the mean loss of its pairs."""
+        step, own_users, own_items, rate, gradients = taken
+        loss, g_users, g_items, g_bias = gradients()
         self.users.update(step.users, g_users, own_users, self.plan.l2, rate)
         self.items.update(step.items, np.column_stack([g_items, g_bias]), own_items, self.plan.l2, rate)
-        return loss
+        return step, loss
 
-    def _hardest(
-        self, step: Step, users: np.ndarray, items: np.ndarray, own_rows: np.ndarray
-    ) -> tuple[Step, np.ndarray, np.ndarray]:
-        """The step, its items' vectors and their own rows, with as many of the items drawn as are to be kept.
+    def _hardest(self, block: Block) -> np.ndarray:
+        """Which candidates are kept, int64 (n,) ascending: the items of its pairs, and as many of those drawn.
 
         Those are kept that score highest for any of its users.
 
         What they are chosen from counts as drawn: those left out would have added next to nothing to the sum over the
         negatives, and that is all that they are for.
         """
-        scores = self.scores.take(len(users), len(items))
-        self.loss.score(users, items, scores)
-        scores[step.pairs] = scores[step.known] = -np.inf
-        highest = scores.max(0)
-        highest[step.pairs[1]] = np.inf
-        own = len(np.unique(step.pairs[1]))
-        keep = np.sort(np.argsort(-highest, kind="stable")[: own + self.plan.negatives])
-        place = np.full(len(items), -1, np.int64)
-        place[keep] = np.arange(len(keep))
-        known = tuple(side[place[step.known[1]] >= 0] for side in step.known)
-        drawn = place[step.drawn]
-        step = replace(
-            step,
-            items=self.items.some(step.items, keep),
-            pairs=(step.pairs[0], place[step.pairs[1]]),
-            known=(known[0], place[known[1]]),
-            log_q=step.log_q[keep],
-            drawn=drawn[drawn >= 0],
-        )
-        return step, items[keep], own_rows[keep]
+        highest = self.calculator.highest(block)
+        highest[block.pairs[1]] = np.inf
+        own = len(np.unique(block.pairs[1]))
+        return np.sort(np.argsort(-highest, kind="stable")[: own + self.plan.negatives])
 
     def _known_cells(self, users: np.ndarray) -> Cells:
         most = int((self.known.starts[users + 1] - self.known.starts[users]).sum())
