@@ -12,28 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
+from ray_local import ray_local  # noqa: F401 — a fixture
 
 import hotrow
 from hotrow.cluster import crew as crews
 from hotrow.cluster.crew import Crew
-from hotrow.errors import HotrowError
+from hotrow.errors import ClusterError
 from hotrow.kernels import threads
 
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers can't import a test
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.compiled]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_local():
-    ray.init(
-        num_cpus=4,
-        include_dashboard=False,
-        log_to_driver=False,
-        object_store_memory=200 << 20,
-        _temp_dir="/tmp/ray_blk",
-    )
-    yield
-    ray.shutdown()
+pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.compiled, pytest.mark.usefixtures("ray_local")]
 
 
 def total(block, shared):
@@ -183,7 +171,7 @@ def test_blocks_that_end_every_worker_are_an_error(monkeypatch):
     monkeypatch.setattr(crews, "MOST", 2)
     shared = np.arange(10, dtype=np.float32)
     with Crew(1, function=total) as crew:
-        with pytest.raises(HotrowError, match="2 blocks of step 7 have ended 2 workers in a row"):
+        with pytest.raises(ClusterError, match="2 blocks of step 7 have ended 2 workers in a row"):
             crew.submit(7, blocks_of(10, 2, "kill"), shared).result()
         assert same(crew.submit(8, blocks_of(10, 2), shared).result(), expected(blocks_of(10, 2), shared))
 
@@ -218,8 +206,8 @@ def test_a_crew_that_is_closed_has_no_workers_and_says_so():
 
 def test_more_workers_than_the_cluster_has_room_for_are_an_error_and_leave_nothing(monkeypatch):
     monkeypatch.setattr(crews, "PATIENCE", 3.0)
-    with pytest.raises(HotrowError, match=r"workers haven't come within 3 s: each takes 2 CPUs"):
-        Crew(3, function=total, cpus=2)
+    with pytest.raises(ClusterError, match=r"workers haven't come within 3 s: each takes 2 CPUs"):
+        Crew(5, function=total, cpus=2)
     monkeypatch.undo()
     with Crew(1, function=total, cpus=2) as crew:
         assert len(crew.stats()) == 1

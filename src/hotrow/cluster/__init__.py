@@ -8,10 +8,11 @@
 from __future__ import annotations
 
 from hotrow.cluster.connecting import connect as connect
+from hotrow.cluster.crew import Crew as Crew
 from hotrow.cluster.table import Table as Table
 from hotrow.cluster.view import View as View
 from hotrow.cluster.view import attach as attach
 
 load = Table.from_saved
 
-__all__ = ["Table", "View", "attach", "connect", "load"]
+__all__ = ["Crew", "Table", "View", "attach", "connect", "load"]

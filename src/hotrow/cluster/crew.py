@@ -18,21 +18,14 @@ from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from typing import Any, Self
 
-from hotrow.errors import ArgumentError, HotrowError, MissingExtraError
+from hotrow.cluster.connecting import connect, ray_module
+from hotrow.errors import ArgumentError, ClusterError
 from hotrow.kernels.threads import set_threads
 
 PATIENCE = 60.0
 """Seconds in which a worker must have come, where none is there that could do without it."""
 MOST = 10
 """Workers, one after the other, that the same blocks may end before they are taken for the cause."""
-
-
-def _ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtraError(f'a crew needs Ray ({error}): pip install "hotrow[ray]"') from error
-    return ray
 
 
 def call(block: Any, shared: Any) -> Any:
@@ -48,7 +41,7 @@ class _Worker:
         set_threads(1)
         self._function = function
         self._before = () if setup is None else (setup(),)
-        return {"pid": os.getpid(), "node": _ray().get_runtime_context().get_node_id()}
+        return {"pid": os.getpid(), "node": ray_module().get_runtime_context().get_node_id()}
 
     def compute(self, blocks: Sequence[Any], shared: Any) -> tuple[list[Any], float]:
         """The result of each block, and the seconds that they took."""
@@ -106,7 +99,7 @@ class Pending:
 
     def settle(self) -> None:
         """Wait until it is known how it went; blocks of a worker that has died are computed again."""
-        ray = _ray()
+        ray = ray_module()
         while not self.settled:
             try:
                 replies = ray.get([call.reply for call in self.calls])
@@ -115,7 +108,7 @@ class Pending:
             except _lost() as error:
                 try:
                     self._crew.again(self)
-                except HotrowError as refusal:
+                except ClusterError as refusal:
                     refusal.__cause__ = error
                     self._end(refusal)
             else:
@@ -141,7 +134,7 @@ def _cause(error: Any) -> BaseException:
 
 def _lost() -> tuple[type[Exception], ...]:
     """What Ray raises where a worker has died, or a node with a result on it."""
-    known = _ray().exceptions
+    known = ray_module().exceptions
     return known.RayActorError, known.ObjectLostError, known.WorkerCrashedError
 
 
@@ -158,7 +151,7 @@ class Crew:
     bit if the function's are. Without a Ray that is connected, one is started on this machine. Use it within `with`, or
     `close` it; its workers end with this process in any case. For one thread at a time.
 
-    Raises ArgumentError for numbers that can't be right, HotrowError if workers don't come within a minute, and
+    Raises ArgumentError for numbers that can't be right, ClusterError if workers don't come within a minute, and
     MissingExtraError without Ray.
 
     with Crew(2, function=lambda block, shared: shared[block].sum()) as crew:
@@ -180,9 +173,8 @@ class Crew:
         for name, given in (("function", function), ("setup", setup)):
             if not callable(given) and given is not setup:
                 raise ArgumentError(f"{name} must be callable; got {given!r}")
-        ray = _ray()
-        if not ray.is_initialized():
-            ray.init(include_dashboard=False, log_to_driver=False)
+        connect()
+        ray = ray_module()
         self.workers, self.staleness, self.cpus = workers, staleness, cpus
         self._open: list[Pending] = []
         self._places: list[_Place] = []
@@ -206,8 +198,8 @@ class Crew:
         while waiting := [place for place in self._places if place.begun is not None]:
             left = until - monotonic()
             if left <= 0:
-                free = _ray().available_resources().get("CPU", 0)
-                raise HotrowError(
+                free = ray_module().available_resources().get("CPU", 0)
+                raise ClusterError(
                     f"{len(waiting)} of {self.workers} workers haven't come within {PATIENCE:.0f} s: each takes "
                     f"{self.cpus:g} CPUs, and {free:g} are free in this Ray. Ask for fewer, or start Ray with more"
                 )
@@ -215,7 +207,7 @@ class Crew:
 
     def _welcome(self, waiting: list[_Place], count: int, seconds: float) -> None:
         """Wait so long for so many of those; who has died on the way in is replaced."""
-        ray = _ray()
+        ray = ray_module()
         for begun in ray.wait([place.begun for place in waiting], num_returns=count, timeout=seconds)[0]:
             place = next(place for place in waiting if place.begun == begun)
             try:
@@ -227,7 +219,7 @@ class Crew:
 
     def _replace(self, place: _Place) -> None:
         """Another worker in the place of one that has died, or can't be reached: then it is ended."""
-        _ray().kill(place.actor)
+        ray_module().kill(place.actor)
         place.actor, place.begun = self._hire()
         place.restarts += 1
 
@@ -243,7 +235,7 @@ class Crew:
     def close(self) -> None:
         """End the workers. Steps under way are lost."""
         places, self._places, self._open = self._places, [], []
-        ray = _ray()
+        ray = ray_module()
         if ray.is_initialized():
             for place in places:
                 ray.kill(place.actor)
@@ -260,7 +252,7 @@ class Crew:
         while len(self._open) > self.staleness:
             self._open.pop(0).settle()
         live = self._live()
-        put = None if shared is None else _ray().put(shared)
+        put = None if shared is None else ray_module().put(shared)
         bounds = [len(blocks) * k // len(live) for k in range(len(live) + 1)]
         shares = [(live[k], blocks[bounds[k] : bounds[k + 1]]) for k in range(len(live)) if bounds[k] < bounds[k + 1]]
         pending = Pending(self, step, put, [self._ask(place, share, put) for place, share in shares])
@@ -280,15 +272,15 @@ class Crew:
             if coming:
                 left = 0.0 if someone else until - monotonic()
                 if left < 0:
-                    raise HotrowError(f"all {self.workers} workers have died, and none came back in {PATIENCE:.0f} s")
+                    raise ClusterError(f"all {self.workers} workers have died, and none came back in {PATIENCE:.0f} s")
                 self._welcome(coming, len(coming) if someone else 1, left)
             live = [place for place in self._places if place.begun is None]
             if live:
                 return live
 
     def again(self, pending: Pending) -> None:
-        """Give the blocks of workers that have died to others. HotrowError if they have ended many workers."""
-        ray = _ray()
+        """Give the blocks of workers that have died to others. ClusterError if they have ended many workers."""
+        ray = ray_module()
         for at, call in enumerate(pending.calls):
             if not ray.wait([call.reply], timeout=0)[0]:
                 continue
@@ -299,7 +291,7 @@ class Crew:
             except _lost() as error:
                 if call.tries == MOST:
                     what = f"{len(call.blocks)} blocks of step {pending.step} have ended {MOST} workers in a row"
-                    raise HotrowError(f"{what}: {error}") from error
+                    raise ClusterError(f"{what}: {error}") from error
                 if call.place.actor is call.actor:
                     self._replace(call.place)
                 place = min(self._live(), key=self._busy)

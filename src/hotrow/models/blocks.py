@@ -142,7 +142,7 @@ _BLOCKS, _MOST = 8, 4  # of a step, about, of so many slices at most
 
 
 def blocks(users: int) -> list[int]:
-    """Bounds of the blocks of a step of so many users: whole slices but for the last, 128 users, in large steps up to 512.
+    """Bounds of the blocks of a step of so many users: of whole slices but for the last, up to 512 in large steps.
 
     Smaller ones would share work more evenly, and each costs an addition for all candidates.
     """

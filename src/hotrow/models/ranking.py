@@ -87,6 +87,13 @@ def check_k(k: int) -> None:
         raise ArgumentError(f"k must be a whole number from 1 on; got {k!r}")
 
 
+def check_counts(**counts: int | None) -> None:
+    """ArgumentError, naming the first, unless each is a whole number from 1 on, or None."""
+    for name, value in counts.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ArgumentError(f"{name} must be a whole number from 1 on; got {value!r}")
+
+
 class _OneThread:
     """Holds BLAS to the thread that calls it, while anyone asks for that: hotrow's own threads have slices of the work.
 

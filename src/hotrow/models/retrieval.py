@@ -17,7 +17,7 @@ from hotrow.models.folding import Folder, distinct, flat
 from hotrow.models.forgetting import forget
 from hotrow.models.losses import Loss, make_loss
 from hotrow.models.pairs import check_lengths, columns, join, split
-from hotrow.models.ranking import Known, blas_on_one_thread, check_k, named, nearest, rank
+from hotrow.models.ranking import Known, blas_on_one_thread, check_counts, check_k, named, nearest, rank
 from hotrow.models.starting import start
 from hotrow.models.towers import Side, all_vectors, vectors
 from hotrow.models.training import Pairs, Plan, Progress, Trainer
@@ -30,15 +30,6 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from hotrow.table.batch import Batch
-
-MOST = 2**31
-"""Users, and items: more than rows of a pair's two numbers can be told apart in."""
-
-
-def _check_counts(**counts: int | None) -> None:
-    for name, value in counts.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ArgumentError(f"{name} must be a whole number from 1 on; got {value!r}")
 
 
 class Retrieval:
@@ -85,7 +76,7 @@ class Retrieval:
         tables: Tables = Table,
         **settings: Any,
     ) -> None:
-        _check_counts(batch_size=batch_size, negatives=negatives, hard=hard, epochs=epochs)
+        check_counts(batch_size=batch_size, negatives=negatives, hard=hard, epochs=epochs)
         if not 0 <= l2 < 1:
             raise ArgumentError(f"l2 must be from 0 to 1; got {l2!r}. Try 1e-4")
         if not 0 <= features_alone < 1:
@@ -146,7 +137,7 @@ class Retrieval:
             self._check(validation)
             if not stopping.measurable((self.users, self.items), columns(pairs), columns(validation)):
                 raise ArgumentError(NOTHING)
-        _check_counts(epochs=epochs, patience=patience)
+        check_counts(epochs=epochs, patience=patience)
         self.validated = []
         with blas_on_one_thread, CtrlC() as ctrl_c:
             trainer = self._begin(found_or_ids(pairs, users, items), given, epochs, crew)

@@ -40,10 +40,10 @@ from hotrow.store.lock import lock
 from hotrow.store.manifest import part_from_json, part_to_json
 from hotrow.store.sealed import read_sealed, sealed
 from hotrow.store.strict_json import MalformedError, natural, object_of
+from hotrow.table.table import Table
 
 if TYPE_CHECKING:
     from hotrow.models.retrieval import Retrieval
-    from hotrow.table.table import Table
 
 M = TypeVar("M", bound="Retrieval")
 FORMAT = 1
@@ -133,8 +133,12 @@ def _undo(folder: Path, numbers: dict[str, int]) -> None:
 
 
 def _save_table(table: Table, path: Path) -> int:
-    """As `Table.save`, but nothing goes: until model.json is replaced it names a generation that may be any old."""
-    return table.save(path, keep=sys.maxsize)
+    """As `Table.save`, but nothing goes: until model.json is replaced it names a generation that may be any old.
+
+    A table of another class, as one in shards, is saved as the plain one that it equals: it comes here for that.
+    """
+    plain = table if type(table) is Table else Table.from_state(table.state())
+    return plain.save(path, keep=sys.maxsize)
 
 
 def table_folder(folder: Path, side: str) -> Path:

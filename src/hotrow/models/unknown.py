@@ -12,9 +12,14 @@ from hotrow.models.spelling import alike
 from hotrow.table.batch import Batch
 from hotrow.table.table import Table
 
+MOST = 2**31
+"""Rows of a table of a model: its known pairs are in int32."""
+
 
 def check_whole(table: Table) -> None:
-    """A model goes by row, as its known pairs do: ArgumentError if rows are missing."""
+    """A model goes by row, as its known pairs do: ArgumentError if rows are missing, or too many for two in a number."""
+    if len(table) >= MOST:
+        raise ArgumentError(f"a model has fewer than {MOST:,} users, and items: its pairs are told by both in 64 bits")
     if table.has_holes:
         raise ArgumentError(
             "ids of this model's tables were forgotten, and it goes by row: fit a new model without them"
