@@ -17,7 +17,7 @@ MOST = 2**31
 
 
 def check_whole(table: Table) -> None:
-    """A model goes by row, as its known pairs do: ArgumentError if rows are missing, or too many for two in a number."""
+    """A model goes by row, as its known pairs do: ArgumentError if rows are missing, or more than they can be of."""
     if len(table) >= MOST:
         raise ArgumentError(f"a model has fewer than {MOST:,} users, and items: its pairs are told by both in 64 bits")
     if table.has_holes:
