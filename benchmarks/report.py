@@ -27,7 +27,7 @@ FOLDER = "performance"
 """Of the pictures, beside the page."""
 ORDER = (
     *("step", "phases", "sweeps", "small", "lookup", "raw", "strings", "insert"),
-    *("growth", "scaling", "memory", "bigger", "durability", "startup", "serve", "cluster", "simulate"),
+    *("growth", "scaling", "memory", "bigger", "durability", "startup", "serve", "cluster", "simulate", "staleness"),
     *("fit", "features", "click", "jax_step", "retrieval", "quality", "two_towers", "ratings", "frappe", "search"),
     "page",
 )
