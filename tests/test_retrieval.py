@@ -360,13 +360,14 @@ def test_hard_negatives_are_those_that_score_highest_of_what_is_drawn():
     nothing = Known.nothing(len(model.users))
     trainer = Trainer(model.loss, plan, *sides, pairs, nothing, np.random.default_rng(0))
     step = trainer._prepare((1, np.arange(20)))
-    (users, _), (vectors, own) = (
-        side.compose(rows) for side, rows in zip(sides, (step.users, step.items), strict=True)
-    )
-    fewer, kept_vectors, kept_own = trainer._hardest(step, users, vectors, own)
-    rows, kept = step.items.at, fewer.items.at
+    users, vectors = (side.compose(rows)[0] for side, rows in zip(sides, (step.users, step.items), strict=True))
+    begun = []
+    trainer.calculator.begin = begun.append
+    taken, _, kept_own, *_ = trainer._begin(step, 0.01)
+    fewer, rows, kept = begun[0], step.items.at, taken.items.at
     assert set(kept[fewer.pairs[1]]) == set(rows[step.pairs[1]])  # the pairs are all there
-    assert np.array_equal(sides[1].compose(fewer.items)[0], kept_vectors)
+    kept_vectors = sides[1].compose(taken.items)[0]
+    assert np.array_equal(np.column_stack([fewer.items, fewer.bias]), kept_vectors)
     assert np.array_equal(kept_own, kept_vectors)
     assert np.array_equal(fewer.log_q, trainer.log_q[kept])
     others = np.setdiff1d(np.arange(len(rows)), step.pairs[1])
