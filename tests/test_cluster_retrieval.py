@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from ray_local import ray_local  # noqa: F401 — a fixture
 from test_blocks import MODELS, Pickled, fitted, pairs, same, states
 
 import hotrow

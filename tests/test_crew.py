@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
-from ray_local import ray_local  # noqa: F401 — a fixture
 
 import hotrow
 from hotrow.cluster import crew as crews
