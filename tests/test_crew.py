@@ -203,6 +203,13 @@ def test_a_crew_that_is_closed_has_no_workers_and_says_so():
         crew.submit(0, [])
 
 
+def test_a_step_of_a_crew_that_was_closed_is_an_error_and_not_waited_for():
+    with Crew(1, function=total) as crew:
+        pending = crew.submit(0, blocks_of(10, 1, "slow"), np.arange(10, dtype=np.float32))
+    with pytest.raises(hotrow.ArgumentError, match="closed"):
+        pending.result()
+
+
 def test_more_workers_than_the_cluster_has_room_for_are_an_error_and_leave_nothing(monkeypatch):
     monkeypatch.setattr(crews, "PATIENCE", 3.0)
     with pytest.raises(ClusterError, match=r"workers haven't come within 3 s: each takes 2 CPUs"):

@@ -18,6 +18,17 @@ def ray_module() -> Any:
     return _module("ray")
 
 
+def connected() -> Any:
+    """Ray, of whose cluster this process is a part. ClusterError if it is in none."""
+    ray = ray_module()
+    if not ray.is_initialized():
+        raise ClusterError(
+            "this process is in no Ray cluster; expected hotrow.cluster.connect() before, for one on this machine, "
+            'or hotrow.cluster.connect("auto") on a node of one'
+        )
+    return ray
+
+
 def zmq_module() -> Any:
     """pyzmq. MissingExtraError without it."""
     return _module("zmq")

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 from typing import Any, Self
 
-from hotrow.cluster.connecting import connect, ray_module
-from hotrow.errors import ArgumentError, ClusterError
+from hotrow.cluster.connecting import connected, ray_module
+from hotrow.errors import ArgumentError, ClusterError, HotrowError
 from hotrow.kernels.threads import set_threads
 
 PATIENCE = 60.0
@@ -108,7 +108,7 @@ class Pending:
             except _lost() as error:
                 try:
                     self._crew.again(self)
-                except ClusterError as refusal:
+                except HotrowError as refusal:
                     refusal.__cause__ = error
                     self._end(refusal)
             else:
@@ -148,11 +148,11 @@ class Crew:
     cpus       of Ray's, that a worker takes
 
     A worker that dies is replaced, and its blocks are computed again: nothing is lost, and results are the same to the
-    bit if the function's are. Without a Ray that is connected, one is started on this machine. Use it within `with`, or
-    `close` it; its workers end with this process in any case. For one thread at a time.
+    bit if the function's are. Use it within `with`, or `close` it; its workers end with this process in any case. It is
+    for one thread at a time.
 
-    Raises ArgumentError for numbers that can't be right, ClusterError if workers don't come within a minute, and
-    MissingExtraError without Ray.
+    Raises ArgumentError for numbers that can't be right, ClusterError if this process is in no cluster or workers don't
+    come within a minute, and MissingExtraError without Ray.
 
     with Crew(2, function=lambda block, shared: shared[block].sum()) as crew:
         crew.submit(0, [slice(0, 2), slice(2, 4)], np.arange(4)).result()      # [1, 5]
@@ -173,8 +173,7 @@ class Crew:
         for name, given in (("function", function), ("setup", setup)):
             if not callable(given) and given is not setup:
                 raise ArgumentError(f"{name} must be callable; got {given!r}")
-        connect()
-        ray = ray_module()
+        ray = connected()
         self.workers, self.staleness, self.cpus = workers, staleness, cpus
         self._open: list[Pending] = []
         self._places: list[_Place] = []
@@ -240,14 +239,17 @@ class Crew:
             for place in places:
                 ray.kill(place.actor)
 
+    def _check_open(self) -> None:
+        if not self._places:
+            raise ArgumentError("this crew is closed; make another Crew")
+
     def submit(self, step: int, blocks: Sequence[Any], shared: Any = None) -> Pending:
         """Let the workers compute blocks, of anything that can be pickled, whose arrays they get read-only.
 
         step    its number, for messages
         shared  what all blocks need: each node gets it once
         """
-        if not self._places:
-            raise ArgumentError("this crew is closed; make another Crew")
+        self._check_open()
         self._open = [pending for pending in self._open if not pending.settled]
         while len(self._open) > self.staleness:
             self._open.pop(0).settle()
@@ -267,6 +269,7 @@ class Crew:
         """The workers that have come; if there are none, one is waited for."""
         until = monotonic() + PATIENCE
         while True:
+            self._check_open()
             coming = [place for place in self._places if place.begun is not None]
             someone = len(coming) < len(self._places)
             if coming:

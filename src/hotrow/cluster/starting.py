@@ -6,7 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from hotrow.cluster.connecting import NAMESPACE, ray_module
+from hotrow.cluster.connecting import NAMESPACE, connected, ray_module
 from hotrow.cluster.link import Link
 from hotrow.cluster.shard import Shard
 from hotrow.errors import ArgumentError, ClusterError
@@ -17,12 +17,7 @@ PATIENCE = 60.0
 
 def start(plan: dict[str, Any], home: Path) -> list[Link]:
     """Start the shards of a table, and wait until each answers. ClusterError if they find no room."""
-    ray = ray_module()
-    if not ray.is_initialized():
-        raise ClusterError(
-            "this process is in no Ray cluster; expected hotrow.cluster.connect() before, for one on this machine, "
-            'or hotrow.cluster.connect("auto") on a node of one'
-        )
+    ray = connected()
     count, secret = plan["shards"], secrets.token_hex(16)
     actor = ray.remote(Shard)
     actors: list[Any] = []
