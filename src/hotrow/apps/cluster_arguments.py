@@ -6,18 +6,67 @@ import argparse
 from typing import Any
 
 from hotrow.apps import settings
+from hotrow.apps.console import Output
 from hotrow.apps.lazily import lazily
+from hotrow.apps.serve_arguments import port
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the command, with commands of its own."""
     cluster = commands.add_parser(
         "cluster",
-        help="tables whose rows are on several machines: what they need",
-        description="Tables whose rows are shards on several machines of a Ray cluster (docs/cluster.md).",
+        help="tables whose rows are on several machines: how they are, and what they need",
+        description="Tables whose rows are shards on several machines of a Ray cluster (docs/cluster.md), which is started "
+        "and ended by Ray's own commands: ray start --head, ray stop.",
     )
     within = cluster.add_subparsers(dest="cluster_command", required=True, metavar="COMMAND")
+    _add_status(within, common)
     _add_plan(within, common)
+
+
+def _add_status(under: Any, common: argparse.ArgumentParser) -> None:
+    status = under.add_parser(
+        "status",
+        parents=[common],
+        help="what each shard holds and does, and how it lives, in a terminal that refreshes or for Prometheus",
+        description="Show the shards of all tables in a cluster: rows, bytes, what is asked of them a second, how busy "
+        "they are, which changes they haven't got or haven't on disk. On a terminal it refreshes until q or Ctrl-C; "
+        "elsewhere it looks once.",
+        epilog="examples: hotrow cluster status; hotrow cluster status --cluster 10.0.0.1:6379 --once; "
+        "hotrow cluster status --port 9105, for Prometheus",
+    )
+    status.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        default="auto",
+        help="host:port of its head; this machine must be a node of it (default: auto, the one that runs here)",
+    )
+    how = status.add_mutually_exclusive_group()
+    how.add_argument("--watch", type=settings.rate, metavar="SECONDS", help="look again and again (default: 2)")
+    how.add_argument("--once", action="store_true", help="look for a second, and end")
+    how.add_argument("--prometheus", action="store_true", help="print Prometheus' text format once")
+    how.add_argument("--port", type=port, metavar="N", help="answer Prometheus at /metrics there; 0: one that is free")
+    status.add_argument("--host", help="of --port: the address to listen at (default: 127.0.0.1, this machine)")
+    status.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="of --port: who asks must send `Authorization: Bearer …` with what is in it; needed for a --host that "
+        "others reach",
+    )
+    status.add_argument(
+        "--patience", type=settings.rate, default=2.0, metavar="SECONDS", help="that shards have to answer (default: 2)"
+    )
+
+    def run(options: argparse.Namespace, output: Output) -> int | None:
+        if options.port is None and (options.host is not None or options.token_file is not None):
+            status.error("--host and --token-file are of --port: hotrow cluster status --port 9105 …")
+        if options.prometheus and options.json:
+            status.error("--prometheus is a format of its own: leave --json out")
+        from hotrow.apps.cluster import status as status_
+
+        return status_(options, output)
+
+    status.set_defaults(run=run)
 
 
 def _add_plan(commands: Any, common: argparse.ArgumentParser) -> None:

@@ -34,7 +34,7 @@ def serve(options: argparse.Namespace, output: Output) -> None:
     from hotrow.serve import serve as answer
     from hotrow.serve.app import LOCAL
 
-    _log_to(output)
+    log_to(output)
     backends.prepare_for(options.model)
     token = None if options.token_file is None else read_token(Path(options.token_file))
     app = create_app(
@@ -113,7 +113,7 @@ def _check_side(given: str, sides: list[str]) -> None:
         raise ArgumentError(f"--metadata {given}: there is no side {side!r}; there is {', '.join(sides)}")
 
 
-def _log_to(output: Output) -> None:
+def log_to(output: Output) -> None:
     """What the server tells goes to stderr, without what could move a terminal's cursor."""
     handler = logging.Handler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))

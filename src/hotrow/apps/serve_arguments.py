@@ -27,7 +27,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--host", default="127.0.0.1", help="the address to listen at (default: 127.0.0.1, this machine)"
     )
-    command.add_argument("--port", type=_port, default=8000, metavar="N", help="0 is one that is free (default: 8000)")
+    command.add_argument("--port", type=port, default=8000, metavar="N", help="0 is one that is free (default: 8000)")
     command.add_argument(
         "--token-file",
         metavar="FILE",
@@ -64,7 +64,8 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     command.set_defaults(run=lazily("serve", "serve"))
 
 
-def _port(text: str) -> int:
+def port(text: str) -> int:
+    """A port, 0 for one that is free."""
     if not (text.isascii() and text.isdecimal()) or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"expected a port from 0 to 65535, got {text!r}")
     return int(text)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from hotrow.cluster.connecting import connect as connect
 from hotrow.cluster.crew import Crew as Crew
+from hotrow.cluster.status import Watcher as Watcher
+from hotrow.cluster.status import status as status
 from hotrow.cluster.table import Table as Table
 from hotrow.cluster.view import View as View
 from hotrow.cluster.view import attach as attach
@@ -16,3 +18,4 @@ from hotrow.cluster.view import attach as attach
 load = Table.from_saved
 
 __all__ = ["Crew", "Table", "View", "attach", "connect", "load"]
+__all__ = ["Table", "View", "Watcher", "attach", "connect", "load", "status"]

@@ -33,6 +33,10 @@ class Home:
         """Whether anything was kept."""
         return self._record.exists()
 
+    def kept(self) -> float | None:
+        """When its disk was last given what it has, in seconds since the epoch; None: never."""
+        return self._record.stat().st_mtime if self.is_there() else None
+
     def load(self) -> tuple[Keyed, int] | None:
         """The table that was kept last, and how many changes are in it; None if none was."""
         if not self.is_there():

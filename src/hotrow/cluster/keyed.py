@@ -132,6 +132,10 @@ class Keyed(Table):
         cells = np.array(state.cells) if whole else np.zeros(0, np.uint64)
         return replace(state, keys=np.array(state.keys), weights=np.array(state.weights), cells=cells, slots=slots)
 
+    def glance(self) -> dict[str, Any]:
+        """`stats`, without waiting for a change that is being made: whoever only looks on isn't held up by it."""
+        return self._stats()
+
     def counted(self, steps: int) -> None:
         """The owner has taken so many steps, of which this part may have had none."""
         self._steps = steps

@@ -48,7 +48,8 @@ class Server:
         self._waking = Lock()
         self._waker: Any = None
         self._waiting: list[tuple[bytes, dict[str, Any], list[np.ndarray]]] = []
-        self._counts = {"bytes_in": 0, "bytes_out": 0, "seconds_busy": 0.0}
+        self._counts = {"bytes_in": 0, "bytes_out": 0}
+        self._busy: tuple[float, float | None] = 0.0, None  # seconds, and since when with the request of this moment
         self._address: str | None = None
         self._thread = Thread(target=self._run, name="hotrow-shard", daemon=True)
         self._stopped = False
@@ -66,7 +67,10 @@ class Server:
 
     def counts(self) -> dict[str, float]:
         """Bytes and seconds since the start, and how many requests wait for a change."""
-        return {**self._counts, "waiting": len(self._waiting)}
+        busy, since = self._busy
+        if since is not None:
+            busy += time.perf_counter() - since
+        return {**self._counts, "seconds_busy": busy, "waiting": len(self._waiting)}
 
     def remote(self, address: str) -> str:
         """The endpoint for other nodes, at this address of the machine; opened at the first call."""
@@ -96,7 +100,8 @@ class Server:
         poller.register(self._wake, zmq.POLLIN)
         while not self._stopped:
             ready = dict(poller.poll())
-            began = time.perf_counter()
+            began, busy = time.perf_counter(), self._busy[0]
+            self._busy = busy, began
             if self._wake in ready:
                 self._wake.recv()
                 self._jobs.get()()
@@ -104,7 +109,7 @@ class Server:
                 with suppress(zmq.ZMQError):
                     who, *parts = self._socket.recv_multipart(copy=False)
                     self._take(who.bytes, parts)
-            self._counts["seconds_busy"] += time.perf_counter() - began
+            self._busy = busy + time.perf_counter() - began, None
         self._socket.close()
 
     def _take(self, who: bytes, parts: list[Any]) -> None:

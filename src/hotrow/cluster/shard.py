@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ class Shard:
     def __init__(self, plan: dict[str, Any], home: str, secret: str) -> None:
         threads.set_threads(plan["threads"])
         self.plan, self.incarnation, self._secret = plan, uuid4().hex, secret
+        self._began, self._started = time.monotonic(), time.time()
+        self._heard = 0  # of changes: the number of the last that it was sent, or asked to wait for
         self._home = Home(Path(home), plan["index"])
         self.table, self.applied = self._home.load() or (self._new(), 0)
         self.durable = self.applied if self._home.is_there() else 0
@@ -79,8 +82,8 @@ class Shard:
         return {**self.plan, "ids": self.table.kind}, self._secret
 
     def facts(self) -> dict[str, Any]:
-        """What it holds and has done; the counts only ever rise, until it is started anew."""
-        stats = self.table.stats()
+        """What it holds and has done; the counts only ever rise, until it is started anew. Waits for no change."""
+        stats = self.table.glance()
         return {
             **{key: self.plan[key] for key in ("name", "index", "shards", "dim")},
             "optimizer": stats["optimizer"],
@@ -91,6 +94,11 @@ class Shard:
             "bytes_of": stats["bytes_of"],
             **self.counts,
             **self._server.counts(),
+            "seconds_up": time.monotonic() - self._began,
+            "started": self._started,
+            "kept": self._home.kept(),
+            "clock": time.time(),
+            "heard": max(self._heard, self.applied),
             "applied": self.applied,
             "durable": self.durable,
             "incarnation": self.incarnation,
@@ -143,6 +151,7 @@ class Shard:
     def _answer(self, fields: dict[str, Any], arrays: list[np.ndarray], reply: Callable[..., None]) -> bool:
         """Answer a request; False to be asked again when a change has been taken."""
         what, number = fields["what"], fields.get("number")
+        self._heard = max(self._heard, number or fields.get("after", 0))
         if number is not None:
             self._change(what, number, fields, arrays)
             reply({"applied": self.applied, "durable": self.durable})

@@ -1,7 +1,7 @@
 """The server: vectors, what is near them and what goes with them over HTTP, following what is saved.
 
 `create_app(path)` makes an ASGI application (Starlette's) of a folder, `serve(app, …)` runs it by uvicorn, and `hotrow
-serve MODEL` does both. Needs the extra `serve`.
+serve MODEL` does both. `shards_app(look)` makes one of a cluster's tables, for Prometheus. Needs the extra `serve`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from hotrow.serve.limits import Limits
 if TYPE_CHECKING:
     from hotrow.serve.app import App, create_app
     from hotrow.serve.program import serve
+    from hotrow.serve.shards import shards_app, shards_text
 
-__all__ = ["App", "Limits", "create_app", "serve"]
+__all__ = ["App", "Limits", "create_app", "serve", "shards_app", "shards_text"]
 
-_FROM = {"App": "app", "create_app": "app", "serve": "program"}
+_FROM = {
+    "App": "app", "create_app": "app", "serve": "program", "shards_app": "shards", "shards_text": "shards",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

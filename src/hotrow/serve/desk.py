@@ -24,7 +24,7 @@ from hotrow.serve.bodies import CLOSE
 from hotrow.serve.endpoints import Endpoint
 from hotrow.serve.hands import Hands
 from hotrow.serve.limits import Limits
-from hotrow.serve.measures import Measures
+from hotrow.serve.measures import Requests
 
 log = logging.getLogger("hotrow.serve")
 
@@ -66,7 +66,7 @@ class Desk:
         endpoints: Iterable[Endpoint],
         onward: App,
         limits: Limits,
-        measures: Measures,
+        measures: Requests,
         *,
         token: str | None = None,
         hosts: frozenset[str] | None = None,
@@ -112,7 +112,8 @@ class Desk:
             if host is None or (host != self._right and _name_of(host) not in self._hosts):
                 return refusal(
                     421,
-                    "the Host of this request isn't this server's; `hotrow serve … --allow-host NAME` makes it so",
+                    "the Host of this request isn't this server's; `hotrow serve … --allow-host NAME` makes it so, and "
+                    "behind a token any is",
                     CLOSE,
                 )
             self._right = host

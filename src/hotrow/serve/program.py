@@ -11,12 +11,16 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from hotrow.errors import ArgumentError
-from hotrow.serve.app import App
 from hotrow.serve.protocol import guarded
+
+if TYPE_CHECKING:
+    from hotrow.serve.app import App
+    from hotrow.serve.shards import ShardsApp
 
 
 class Server(uvicorn.Server):
@@ -26,7 +30,7 @@ class Server(uvicorn.Server):
     port  0: one that is free
     """
 
-    def __init__(self, app: App, host: str = "127.0.0.1", port: int = 8000) -> None:
+    def __init__(self, app: App | ShardsApp, host: str = "127.0.0.1", port: int = 8000) -> None:
         self.socket = _listening(app, host, port)
         limits = app.limits
         super().__init__(
@@ -54,7 +58,7 @@ class Server(uvicorn.Server):
 
 
 def serve(
-    app: App, host: str = "127.0.0.1", port: int = 8000, *, started: Callable[[Server], None] | None = None
+    app: App | ShardsApp, host: str = "127.0.0.1", port: int = 8000, *, started: Callable[[Server], None] | None = None
 ) -> None:
     """Answer until SIGTERM or Ctrl-C; requests in flight end before it returns, within `limits.stop` seconds.
 
@@ -97,7 +101,7 @@ def _nothing(number: int, frame: object) -> None:
     """What is done about a signal that uvicorn has heeded."""
 
 
-def _listening(app: App, host: str, port: int) -> socket.socket:
+def _listening(app: App | ShardsApp, host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, OverflowError, UnicodeError) as error:

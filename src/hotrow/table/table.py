@@ -352,19 +352,22 @@ class Table(Kept):
         """What the table holds: rows, bytes of each part, bytes a row, steps, how full the index is."""
         self.settle()
         with self.lock.reading():
-            n, rows = self._index.n_rows, len(self._index)
-            parts = {"rows": 4 * n * self._rows.stride, "index": self._index.nbytes}
-            if self.kind == "string":
-                parts["strings"] = self._strings.nbytes + 16 * n
-            facts = {"ids": self.kind, "rows": rows, "dim": self.dim, "optimizer": optimizers.to_config(self.optimizer)}
-            total = sum(parts.values())
-            return facts | {
-                "steps": self._steps,
-                "bytes": total,
-                "bytes_per_row": total / rows if rows else 0.0,
-                "bytes_of": parts,
-                "index_load": rows / self._index.room(),
-            }
+            return self._stats()
+
+    def _stats(self) -> dict[str, Any]:
+        n, rows = self._index.n_rows, len(self._index)
+        parts = {"rows": 4 * n * self._rows.stride, "index": self._index.nbytes}
+        if self.kind == "string":
+            parts["strings"] = self._strings.nbytes + 16 * n
+        facts = {"ids": self.kind, "rows": rows, "dim": self.dim, "optimizer": optimizers.to_config(self.optimizer)}
+        total = sum(parts.values())
+        return facts | {
+            "steps": self._steps,
+            "bytes": total,
+            "bytes_per_row": total / rows if rows else 0.0,
+            "bytes_of": parts,
+            "index_load": rows / self._index.room(),
+        }
 
     def set_optimizer(self, optimizer: Optimizer, *, fresh: bool = False) -> None:
         """Train with another optimizer from now on: weights stay, slots and the count of steps begin anew.
