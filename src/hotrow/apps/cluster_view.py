@@ -250,13 +250,17 @@ def _trouble(shard: ShardStatus) -> str:
     """What a state other than "up" means, and what is seen of the shard meanwhile."""
     since = "" if shard.seconds is None else f" for {duration(shard.seconds)}"
     words = {
-        "silent": f"no answer{since}; process {shard.pid} on {shard.address} is stopped, stuck or very busy",
+        "silent": f"no answer{since}; {_process(shard)} is stopped, stuck or very busy",
         "restarting": "it has died; Ray starts it again, and its owner sends it what it hasn't on disk",
         "starting": "Ray starts it, or waits for a node with a processor that is free: `ray status` says",
         "dead": "",
     }[shard.state]
     shown = "; its figures are the last that it told" if shard.told is not None else ""
     return f"{printable('; '.join(word for word in (words, shard.problem) if word))}{shown}"
+
+
+def _process(shard: ShardStatus) -> str:
+    return "its process" if shard.pid is None else f"process {shard.pid} on {shard.address}"
 
 
 def brief(number: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hotrow.cluster.connecting import NAMESPACE, ray_module, zmq_module
 from hotrow.cluster.link import Link
 from hotrow.errors import ArgumentError, ClusterError
 
+_NAME = re.compile(r"(.+)/([1-9][0-9]*) of ([1-9][0-9]*)", re.DOTALL)  # as shard_name writes it
 PATIENCE = 60.0
 """Seconds in which all shards of a new table must be up."""
 
@@ -73,13 +75,14 @@ def link_to(actor: Any, table: str, index: int, count: int, secret: str) -> Link
 
 def names() -> dict[str, int]:
     """The tables of this cluster that have a shard, and how many they have in all."""
-    ray = ray_module()
-    found: dict[str, int] = {}
-    for actor in ray.util.list_named_actors(all_namespaces=True):
-        table, _, which = actor["name"].rpartition("/")
-        if actor["namespace"] == NAMESPACE and table and " of " in which:
-            found[table] = int(which.partition(" of ")[2])
-    return found
+    return {table: count for table, _, count in listed()}
+
+
+def listed() -> set[tuple[str, int, int]]:
+    """The shards of this cluster that Ray doesn't hold for dead: the table's name, which one, of how many."""
+    actors = ray_module().util.list_named_actors(all_namespaces=True)
+    found = [_NAME.fullmatch(each["name"]) for each in actors if each["namespace"] == NAMESPACE]
+    return {(one[1], int(one[2]) - 1, int(one[3])) for one in found if one is not None and int(one[2]) <= int(one[3])}
 
 
 def actor_of(table: str, index: int, count: int) -> Any:

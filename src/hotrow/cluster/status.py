@@ -11,19 +11,21 @@ again is shown as that, with what it said last.
 
 from __future__ import annotations
 
-import re
 import time
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
-from hotrow.cluster.connecting import NAMESPACE, connect, ray_module
-from hotrow.cluster.starting import shard_name
+from hotrow.cluster.connecting import connect, ray_module
+from hotrow.cluster.starting import actor_of, listed
+from hotrow.errors import ClusterError
 
 PATIENCE = 2.0
 """Seconds that a shard is given to answer."""
-_NAME = re.compile(r"(.+)/([1-9][0-9]*) of ([1-9][0-9]*)", re.DOTALL)  # as starting.shard_name writes it
+
+_OF_THE_HEAD = 8.0  # seconds more, for the cluster's head to answer
 
 _Key = tuple[str, int, int]  # the table's name, the shard's index, how many there are
 _LIVES = "ALIVE"
@@ -216,31 +218,51 @@ class Watcher:
         self._looking = Lock()
 
     def look(self) -> list[TableStatus]:
-        """All tables by name, as they are now; after some `patience` seconds at the latest. Threads take turns."""
-        with self._looking:
-            ray = ray_module()
-            listed = _listed(ray)
-            tables = sorted({(table, count) for table, _, count in listed})
-            every = [(table, index, count) for table, count in tables for index in range(count)]
-            self._seen = {each: seen for each in every if (seen := self._find(ray, each, listed)) is not None}
-            lives = {each: _life(ray, seen.id) for each, seen in self._seen.items()}
-            fresh = [self._ask(seen, lives[each]) for each, seen in self._seen.items()]
-            waited = [asked for asked in fresh if asked is not None]
-            if waited:
-                ray.wait(waited, num_returns=len(waited), timeout=self._patience)
-            addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}
-            made = {each: self._status(ray, each, lives.get(each, {}), addresses) for each in every}
-            return [
-                TableStatus(table, tuple(made[table, index, count] for index in range(count)))
-                for table, count in tables
-            ]
+        """All tables by name, as they are now; after some `patience` seconds at the latest. Threads take turns.
 
-    def _find(self, ray: Any, each: _Key, listed: set[_Key]) -> _Seen | None:
+        ClusterError if the cluster itself doesn't answer: its head has ended, or can't be reached.
+        """
+        done: Future[list[TableStatus]] = Future()
+        Thread(target=self._look_into, args=(done,), name="hotrow-look", daemon=True).start()
+        patience = self._patience + _OF_THE_HEAD
+        try:
+            return done.result(patience)
+        except TimeoutError as error:
+            raise ClusterError(
+                f"the head of the cluster at {self.address} hasn't answered for {patience:g} s; is it still there? "
+                f"`ray status --address {self.address}` says"
+            ) from error
+
+    def _look_into(self, done: Future[list[TableStatus]]) -> None:
+        """On a thread of its own, for Ray waits a minute for a head that has ended, and then ends the process."""
+        try:
+            with self._looking:
+                done.set_result(self._look())
+        except BaseException as error:  # noqa: BLE001 — whoever looks is told
+            done.set_exception(error)
+
+    def _look(self) -> list[TableStatus]:
+        ray, there = ray_module(), listed()
+        tables = sorted({(table, count) for table, _, count in there})
+        every = [(table, index, count) for table, count in tables for index in range(count)]
+        self._seen = {each: seen for each in every if (seen := self._find(each, each in there)) is not None}
+        lives = {each: _life(ray, seen.id) for each, seen in self._seen.items()}
+        fresh = [self._ask(seen, lives[each]) for each, seen in self._seen.items()]
+        waited = [asked for asked in fresh if asked is not None]
+        if waited:
+            ray.wait(waited, num_returns=len(waited), timeout=self._patience)
+        addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()}
+        made = {each: self._status(ray, each, lives.get(each, {}), addresses) for each in every}
+        return [
+            TableStatus(table, tuple(made[table, index, count] for index in range(count))) for table, count in tables
+        ]
+
+    def _find(self, each: _Key, there: bool) -> _Seen | None:
         """What is known of a shard: nothing, if it was dead before this watcher came. Names are given out again."""
         seen = self._seen.get(each)
-        if each in listed:
+        if there:
             with suppress(ValueError):  # it has died since it was listed
-                actor = ray.get_actor(shard_name(*each), namespace=NAMESPACE)
+                actor = actor_of(*each)
                 id = actor._actor_id.hex()
                 if seen is None or seen.id != id:
                     seen = _Seen(actor, id)
@@ -305,13 +327,6 @@ def status(address: str | None = None, *, over: float = 0.0, patience: float = P
         watcher.look()
         time.sleep(over)
     return watcher.look()
-
-
-def _listed(ray: Any) -> set[_Key]:
-    """The shards that Ray knows by name, and that it doesn't hold for dead."""
-    names = [each["name"] for each in ray.util.list_named_actors(all_namespaces=True) if each["namespace"] == NAMESPACE]
-    found = [_NAME.fullmatch(name) for name in names]
-    return {(one[1], int(one[2]) - 1, int(one[3])) for one in found if one is not None and int(one[2]) <= int(one[3])}
 
 
 def _life(ray: Any, id: str) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class Shards(Collector):
         """All tables and their shards, as they are now."""
         tables = self._look()
         yield GaugeMetricFamily("hotrow_cluster_tables", "Tables of the cluster", value=len(tables))
-        shards = [([table.name, str(shard.index)], shard) for table in tables for shard in table.shards]
+        shards = [([table.name, f"{i + 1} of {len(table.shards)}"], shard)
+                  for table in tables for i, shard in enumerate(table.shards)]  # fmt: skip
         up = GaugeMetricFamily("hotrow_shard_up", "1 if the shard answers", labels=_LABELS)
         info = GaugeMetricFamily(
             "hotrow_shard_info", "What the shard is, and where",
