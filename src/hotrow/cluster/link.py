@@ -53,6 +53,11 @@ class _Thread:
     epoch: int = 0
     answers: dict[int, Answer] = field(default_factory=dict[int, Answer])
 
+    def __del__(self) -> None:
+        """Its thread, or the link, has ended."""
+        if self.socket is not None:
+            self.socket.close(0)
+
 
 class Link:
     """To the shard of this actor. Any thread may ask; changes are made under the table's lock."""

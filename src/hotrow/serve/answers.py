@@ -10,6 +10,7 @@ import orjson
 
 from hotrow.errors import (
     ArgumentError,
+    ClusterError,
     CorruptError,
     DataError,
     HotrowError,
@@ -30,6 +31,7 @@ _STATUS: dict[type[HotrowError], int] = {
     ArgumentError: 400,
     DataError: 400,
     CorruptError: 503,
+    ClusterError: 503,
     MissingExtraError: 501,
 }
 
