@@ -92,8 +92,8 @@ _COLUMNS = (
     _Column("shard", 0, lambda table, shard: f"{shard.index + 1} of {len(table.shards)}"),
     _Column("state", 0, lambda _, shard: shard.state),
     _Column("rows", 0, _said("rows")),
-    _Column("", 8, lambda _, __: " " * _BAR),  # how even they are
-    _Column("MB", 7, _megabytes),
+    _Column("", 7, lambda _, __: " " * _BAR),  # how even they are
+    _Column("MB", 6, _megabytes),
     _Column("pulls/s", 3, _rate("pulls")),
     _Column("pushes/s", 3, _rate("pushes")),
     _Column("rows/s out", 4, _rate("rows_pulled")),
@@ -101,14 +101,14 @@ _COLUMNS = (
     _Column("MB/s out", 2, _rate("bytes_out", 1e6)),
     _Column("in", 2, _rate("bytes_in", 1e6)),
     _Column("busy", 1, _busy),
-    _Column("", 8, lambda _, __: " " * _BAR),
+    _Column("", 7, lambda _, __: " " * _BAR),
     _Column("lag", 2, _said("lag")),
     _Column("not on disk", 5, _said("not_on_disk")),
-    _Column("kept", 6, _kept),
+    _Column("kept", 8, _kept),
     _Column("waiting", 5, _said("waiting")),
     _Column("restarts", 2, _of_ray("restarts")),
-    _Column("pid", 6, _of_ray("pid")),
-    _Column("node", 7, _of_ray("address")),
+    _Column("pid", 9, _of_ray("pid")),
+    _Column("node", 9, _of_ray("address")),
 )
 _ROWS_BAR, _BUSY_BAR = 3, 12
 
@@ -147,7 +147,7 @@ def _in_a_line(table: TableStatus, shard: ShardStatus) -> list[str]:
         if value.strip():
             what = f"{what.partition(' ')[0]} {column.name}" if column.name == "in" else column.name
             words.append(value if column.name in {"shard", "state"} else f"{what} {value}")
-    return words + ([shard.problem] if shard.problem else [])
+    return words + ([printable(shard.problem)] if shard.problem else [])
 
 
 def nothing(address: str) -> str:
