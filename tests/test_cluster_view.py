@@ -59,6 +59,7 @@ def test_a_shard_is_a_line_at_any_width_and_what_has_no_room_is_named(width):
 
 def test_what_is_wrong_with_a_shard_is_said_in_words():
     whole = "\n".join(drawn(TABLE, width=170))
+    assert "clicks: 1,204,332 rows on the 2 of 4 shards that have answered, D 32" in whole
     assert "2 of 4: no answer for 1 min; process 4778 on 10.0.0.12 is stopped, stuck or very busy" in whole
     assert "3 of 4: Ray starts it, or waits for a node with a processor that is free" in whole
     assert "4 of 4: it has died, and Ray doesn't start it again: no \\x1b[2Jreason" in whole

@@ -177,7 +177,9 @@ def _about(table: TableStatus) -> Text:
         return text.append(": no shard has answered yet", style="not bold")
     optimizer = str(told.optimizer.get("name", ""))
     ids = f"{told.ids} ids" if told.ids else "no ids yet"
-    words = f": {table.rows:,} rows, D {told.dim}, {ids}, {optimizer}, step {table.steps:,}; "
+    answered = sum(shard.told is not None for shard in table.shards)
+    of = "" if answered == len(table.shards) else f" on the {answered} of {len(table.shards)} shards that have answered"
+    words = f": {table.rows:,} rows{of}, D {told.dim}, {ids}, {optimizer}, step {table.steps:,}; "
     words += f"{sum(parts.values()) / 1e6:,.1f} MB: " + ", ".join(f"{k} {v / 1e6:,.1f}" for k, v in parts.items())
     return text.append(words, style="not bold")
 

@@ -66,5 +66,5 @@ def connect(address: str | None = None) -> None:
     except (ConnectionError, ValueError, RuntimeError, AssertionError) as error:
         raise ClusterError(
             f"no Ray cluster answers at {address!r} ({error}). Start one with `ray start --head`, or on this machine "
-            "alone leave the address out"
+            "alone leave the address out; if it wants a token, this process needs RAY_AUTH_MODE=token, and the token"
         ) from error
