@@ -16,8 +16,8 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     cluster = commands.add_parser(
         "cluster",
         help="tables whose rows are on several machines: how they are, and what they need",
-        description="Tables whose rows are shards on several machines of a Ray cluster (docs/cluster.md), which is started "
-        "and ended by Ray's own commands: ray start --head, ray stop.",
+        description="Tables whose rows are shards on several machines of a Ray cluster (docs/cluster.md), which is "
+        "started and ended by Ray's own commands: ray start --head, ray stop.",
     )
     within = cluster.add_subparsers(dest="cluster_command", required=True, metavar="COMMAND")
     _add_status(within, common)

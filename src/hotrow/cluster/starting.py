@@ -7,8 +7,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from hotrow.cluster.connecting import NAMESPACE, connected, ray_module
-from hotrow.cluster.connecting import NAMESPACE, ray_module, zmq_module
+from hotrow.cluster.connecting import NAMESPACE, connected, ray_module, zmq_module
 from hotrow.cluster.link import Link
 from hotrow.errors import ArgumentError, ClusterError
 
@@ -20,15 +19,9 @@ PATIENCE = 60.0
 def start(plan: dict[str, Any], home: Path) -> list[Link]:
     """Start the shards of a table, and wait until each answers. ClusterError if they find no room."""
     ray = connected()
-    ray = ray_module()
     zmq_module()  # or the next line would say less of what is missing
     from hotrow.cluster.shard import Shard
 
-    if not ray.is_initialized():
-        raise ClusterError(
-            "this process is in no Ray cluster; expected hotrow.cluster.connect() before, for one on this machine, "
-            'or hotrow.cluster.connect("auto") on a node of one'
-        )
     count, secret = plan["shards"], secrets.token_hex(16)
     actor = ray.remote(Shard)
     actors: list[Any] = []
