@@ -420,6 +420,16 @@ def test_a_dictionary_may_hold_nulls_repetitions_and_values_that_no_row_uses():
     assert columns.report.nulls["user"] == 2
 
 
+@given(st.lists(st.integers(0, 5), max_size=12), st.integers(0, 2), st.sampled_from([pa.int8(), pa.int32()]))
+def test_a_column_is_its_values_as_they_are_first_seen_whatever_its_dictionary(codes, unused, kind):
+    words = ["tea", "mug", "pen", "cup", "ink", "jar"][: max(codes, default=-1) + 1 + unused]
+    column = pa.DictionaryArray.from_arrays(pa.array(codes, kind), pa.array(words, pa.string()))
+    values, found = distinct.encode(column)
+    assert values.to_pylist() == list(dict.fromkeys(words[code] for code in codes))
+    assert found.dtype == np.int32
+    assert [values[int(code)].as_py() for code in found] == [words[code] for code in codes]
+
+
 def test_names_with_dots_and_nested_neighbours_are_no_trouble_in_parquet(tmp_path):
     table = pa.table({"a.b": [1], "a": [{"b": 2}], "c": [3]})
     pq.write_table(table, tmp_path / "pairs")
@@ -440,6 +450,17 @@ def test_a_folder_is_its_files_in_the_order_of_their_names(tmp_path):
     assert pairs(read([tmp_path / "part-1.parquet", tmp_path / "part-0.parquet"])) == [
         ("c", 1), ("b", 2), ("b", 1), ("a", 2),
     ]  # fmt: skip
+
+
+def test_a_pattern_is_the_files_that_match_it_in_the_order_of_their_names(tmp_path):
+    (tmp_path / "day-2").mkdir()
+    write(tmp_path / "day-2", "user,item\ncarl,3\n", "part.csv")
+    for name in ("day-1.csv", "day-0.csv", "other.csv"):
+        write(tmp_path, f"user,item\n{name},1\n", name)
+    assert pairs(read(tmp_path / "day-*")) == [("day-0.csv", 1), ("day-1.csv", 1), ("carl", 3)]
+    assert pairs(read(f"{tmp_path}/**/*.csv"))[2] == ("carl", 3)
+    with pytest.raises(DataError, match="there is no file"):
+        read(tmp_path / "week-*")
 
 
 def test_an_empty_folder_is_refused(tmp_path):

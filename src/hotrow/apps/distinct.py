@@ -74,10 +74,21 @@ def plain(column: Array) -> Array:
 def encode(column: Array) -> tuple[Array, np.ndarray]:
     """A column without nulls as the values that are in it, in the order they are first seen, and their numbers."""
     if pa.types.is_dictionary(column.type):  # it may hold values that no row uses
+        codes = column.indices.to_numpy()
+        if codes.dtype == np.int32 and _as_seen(codes, len(column.dictionary)):
+            return column.dictionary, codes
         encoded = column.indices.dictionary_encode()
         return column.dictionary.take(encoded.dictionary), encoded.indices.to_numpy()
     encoded = column.dictionary_encode()
     return encoded.dictionary, encoded.indices.to_numpy()
+
+
+def _as_seen(codes: np.ndarray, values: int) -> bool:
+    """Whether codes, int32 (n,), are numbered as they are first seen, and are all of so many values."""
+    most = np.maximum.accumulate(codes)
+    if not len(codes) or codes[0] or most[-1] != values - 1:
+        return False
+    return int(np.diff(most).max(initial=0)) <= 1
 
 
 def missing(column: Array) -> Array:

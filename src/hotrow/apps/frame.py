@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from hotrow.apps.arrow import Array, pa
 from hotrow.apps.distinct import plain
 from hotrow.apps.naming import listed, position_of
 from hotrow.apps.reading import Progress
-from hotrow.apps.sources import Source, open_sources
+from hotrow.apps.sources import Reading, Source, one_by_one, open_sources
 from hotrow.errors import DataError
 
 
@@ -28,7 +27,14 @@ class Frame:
     bad_lines: int
 
 
-def read_frame(path: Any, asked: list[str], *, skip_bad_lines: bool = False, progress: Progress | None = None) -> Frame:
+def read_frame(
+    path: Any,
+    asked: list[str],
+    *,
+    skip_bad_lines: bool = False,
+    progress: Progress | None = None,
+    reading: Reading = one_by_one,
+) -> Frame:
     """Read all columns of a file, of a folder of files, or of an Arrow table. DataError for what can't be read."""
     sources = open_sources(path, asked, skip_bad_lines=skip_bad_lines)
     names = list(sources[0].columns)
@@ -38,13 +44,13 @@ def read_frame(path: Any, asked: list[str], *, skip_bad_lines: bool = False, pro
     parts: list[list[Array]] = [[] for _ in names]
     ends = np.cumsum([0, *(source.size for source in sources)]).tolist()
     rows = 0
-    for source, (begin, end) in zip(sources, pairwise(ends), strict=True):
-        for arrays, share in source.read(places_of(names, source)):
-            rows += len(arrays[0])
-            for part, array in zip(parts, arrays, strict=True):
-                part.append(decoded(array))
-            if progress is not None:
-                progress(begin + int(share * (end - begin)), ends[-1], {"rows": rows})
+    for number, (arrays, share) in reading(sources, [places_of(names, source) for source in sources]):
+        rows += len(arrays[0])
+        for part, array in zip(parts, arrays, strict=True):
+            part.append(decoded(array))
+        if progress is not None:
+            begin, end = ends[number : number + 2]
+            progress(begin + int(share * (end - begin)), ends[-1], {"rows": rows})
     if not rows:
         raise DataError(f"there are no rows in {sources[0].name}")
     columns = {name: _joined(name, part) for name, part in zip(names, parts, strict=True)}

@@ -12,7 +12,7 @@ import numpy as np
 
 from hotrow.apps.arrow import Array
 from hotrow.apps.reading import Progress, Report, counted, read_columns
-from hotrow.apps.sources import TableSource
+from hotrow.apps.sources import Reading, TableSource, one_by_one
 from hotrow.models.cuts import check_way, cut
 
 DEBIAN = "the packages of Debian and what they depend on"
@@ -93,6 +93,7 @@ def load_pairs(
     way: str | None = None,
     skip_bad_lines: bool = False,
     progress: Progress | None = None,
+    reading: Reading = one_by_one,
 ) -> Dataset:
     """Read pairs as `read_columns` does, drop repetitions, hold some out. Without a path: the Debian packages.
 
@@ -106,7 +107,9 @@ def load_pairs(
 
         path = TableSource(debian_pairs(), DEBIAN)
     roles = {"user": user, "item": item, "time": time}
-    columns = read_columns(path, roles, time_format=time_format, skip_bad_lines=skip_bad_lines, progress=progress)
+    columns = read_columns(
+        path, roles, time_format=time_format, skip_bad_lines=skip_bad_lines, progress=progress, reading=reading
+    )
     parts = split(columns.user.codes, columns.item.codes, columns.time, seed, way)
     return Dataset(columns.user.values, columns.item.values, parts, columns.report)
 

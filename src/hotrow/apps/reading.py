@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ import numpy as np
 from hotrow.apps.arrow import Array, compute, is_text, pa
 from hotrow.apps.distinct import Distinct, check_type, encode, missing, plain, to_ids, to_integers
 from hotrow.apps.naming import assign
-from hotrow.apps.sources import Source, open_sources
+from hotrow.apps.sources import Reading, Source, one_by_one, open_sources
 from hotrow.apps.times import Times
 from hotrow.errors import DataError, KindError
 
@@ -126,11 +125,13 @@ def read_columns(
     time_format: str | None = None,
     skip_bad_lines: bool = False,
     progress: Progress | None = None,
+    reading: Reading = one_by_one,
 ) -> Columns:
     """Read the pairs of a file, of a folder of files, of a list of either, or of an Arrow table.
 
     columns: the names of the "user", "item", "time" and "rating" columns. Without a time or a rating none is read;
     without users and items the file must have just as many columns as are needed.
+    reading: how the pieces of sources are read, in their order: by this process, or by others.
 
     Raises DataError, KindError or IdError for what can't be read as asked.
     """
@@ -140,7 +141,7 @@ def read_columns(
     if time_format is not None and wanted["time"] is None:
         raise DataError(f"--time-format {time_format!r} is given, and no column of times: give --time COLUMN, too")
     reader = _Reader(sources, wanted, time_format)
-    reader.read(progress)
+    reader.read(progress, reading)
     return reader.finish()
 
 
@@ -162,14 +163,17 @@ class _Reader:
         self._rows = self._kept = 0
         self._nulls = dict.fromkeys(roles, 0)
 
-    def read(self, progress: Progress | None) -> None:
+    def read(self, progress: Progress | None, reading: Reading) -> None:
+        places = [[each[role] for role in self._columns] for each in self._places]
         ends = np.cumsum([0, *(source.size for source in self._sources)]).tolist()
-        for source, places, (begin, end) in zip(self._sources, self._places, pairwise(ends), strict=True):
-            before = self._rows
-            for arrays, share in source.read([places[role] for role in self._columns]):
-                self._take(arrays, self._rows - before, source.name)
-                if progress is not None:
-                    progress(begin + int(share * (end - begin)), ends[-1], {"rows": self._rows})
+        at, before = -1, 0
+        for number, (arrays, share) in reading(self._sources, places):
+            if number != at:
+                at, before = number, self._rows
+            self._take(arrays, self._rows - before, self._sources[number].name)
+            if progress is not None:
+                begin, end = ends[number : number + 2]
+                progress(begin + int(share * (end - begin)), ends[-1], {"rows": self._rows})
 
     def _take(self, arrays: list[Array], before: int, source: str) -> None:
         """One piece, of which `before` rows of the source come before."""

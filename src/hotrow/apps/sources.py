@@ -1,27 +1,31 @@
 """Files of pairs as streams of Arrow arrays: CSV and TSV, Parquet, Arrow IPC; never a whole file in memory.
 
-What a file is, its first bytes tell, and where they don't it is text. A folder is all the files in it.
+What a file is, its first bytes tell, and where they don't it is text. A folder is all the files in it. A span of a file
+can be read apart from the rest, by another process; spans one after the other give the very pieces of the whole file.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from glob import glob
 from pathlib import Path
 from typing import Any, Protocol
 
-from hotrow.apps import delimited
+from hotrow.apps import delimited, spans
 from hotrow.apps.arrow import Array, csv, is_text, pa, parquet
+from hotrow.apps.spans import Span
 from hotrow.errors import DataError
 
 Piece = tuple[list[Array], float]
 """The columns asked for, of some rows, and the share of the source that is read by then."""
 
 _ROWS = 1 << 18  # that are handled at a time
-_BLOCK = 1 << 20  # bytes of text that are parsed at a time; a line can't be longer
+_BLOCK = spans.BLOCK
 _CODECS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 _BINARY = {".parquet": "Parquet", ".pq": "Parquet", ".arrow": "Arrow IPC", ".feather": "Arrow IPC", ".ipc": "Arrow IPC"}
+_PATTERN = set("*?[")  # of names of files, as a shell has them
 _SUFFIXES = {*_BINARY, ".arrows", ".csv", ".tsv", ".tab", ".txt", ".dat", ".inter", ".gz", ".bz2", ".zst", ".lz4"}
 
 
@@ -43,13 +47,36 @@ class Source(Protocol):
     columns: list[str]
     bad_lines: int
 
-    def read(self, places: Sequence[int]) -> Iterator[Piece]:
-        """The columns at these places, some rows at a time, in the order of the file."""
+    @property
+    def path(self) -> Path | None:
+        """Where the file is, whatever folder one is in; None if it is none."""
+        ...
+
+    def read(self, places: Sequence[int], span: Span | None = None) -> Iterator[Piece]:
+        """The columns at these places, some rows at a time, in the order of the file; of a span of it, or of all."""
+        ...
+
+    def spans(self, size: int, quotes: Quotes) -> list[Span | None]:
+        """Spans of about so many bytes that are the whole file, one after the other. None: it is read in one."""
         ...
 
 
+Quotes = Callable[["TextSource", list[Span], bool], list[bool]]
+"""Whether a quoted field is open at the end of each span of a text; True: one is open at its beginning, too."""
+
+Reading = Callable[[Sequence[Source], Sequence[Sequence[int]]], Iterator[tuple[int, Piece]]]
+"""How sources are read, given the places of the columns in each: pieces, with the number of their source, in order."""
+
+
+def one_by_one(sources: Sequence[Source], places: Sequence[Sequence[int]]) -> Iterator[tuple[int, Piece]]:
+    """The pieces of all sources, read in this process."""
+    for number, (source, wanted) in enumerate(zip(sources, places, strict=True)):
+        for piece in source.read(wanted):
+            yield number, piece
+
+
 def open_sources(path: Any, asked: Sequence[str], *, skip_bad_lines: bool = False) -> list[Source]:
-    """Open a file, every file of a folder, several of either, or an Arrow table.
+    """Open a file, every file of a folder or of a pattern (`day-*.csv`), several of these, or an Arrow table.
 
     asked: the names of the columns that are looked for; they help to tell a header from data.
     """
@@ -67,7 +94,10 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise DataError(f"there is no file {str(path)!r}")
+        found = sorted(glob(str(path), recursive=True)) if _PATTERN & set(str(path)) else []  # noqa: PTH207
+        if not found:
+            raise DataError(f"there is no file {str(path)!r}")
+        return [file for one in found for file in _files(Path(one))]
     files = sorted(file for file in path.rglob("*") if file.is_file() and not _hidden(file.relative_to(path)))
     files = [file for file in files if file.suffix.lower() in _SUFFIXES]
     if not files:
@@ -123,8 +153,13 @@ class TableSource:
         self.name, self.size, self.form = name, int(table.nbytes), "Arrow table"
         self.text, self.columns, self.bad_lines = False, list(table.column_names), 0
         self._table = table
+        self.path = None
 
-    def read(self, places: Sequence[int]) -> Iterator[Piece]:
+    def spans(self, size: int, quotes: Quotes) -> list[Span | None]:
+        """It is in memory, and stays in one."""
+        return [None]
+
+    def read(self, places: Sequence[int], span: Span | None = None) -> Iterator[Piece]:
         """Slices of the table."""
         done = 0
         for batch in self._table.select(list(places)).to_batches(max_chunksize=_ROWS):
@@ -137,22 +172,32 @@ class ParquetSource:
 
     def __init__(self, path: Path) -> None:
         self.name, self.size, self.form, self.text, self.bad_lines = str(path), _size(path), "Parquet", False, 0
-        self._path = path
+        self.path = path.absolute()
         with errors_of(self.name):
             self._schema = parquet.read_schema(path)
             self.columns = _names(self._schema)
 
-    def read(self, places: Sequence[int]) -> Iterator[Piece]:
+    def spans(self, size: int, quotes: Quotes) -> list[Span | None]:
+        """Runs of row groups, numbered, of some bytes each."""
+        with errors_of(self.name), parquet.ParquetFile(self.path) as file:
+            return list(spans.of_runs(len(_runs(file.metadata)), self.size, size))
+
+    def read(self, places: Sequence[int], span: Span | None = None) -> Iterator[Piece]:
         """Batches of the wanted columns; text comes by its dictionary, which is quicker and smaller."""
         names = [self.columns[place] for place in places]
         texts = [name for name in names if is_text(self._schema.field(name).type)]
         options: dict[str, Any] = {"read_dictionary": texts, "memory_map": True, "pre_buffer": False}
-        with errors_of(self.name), parquet.ParquetFile(self._path, **options) as file:
-            done, total = 0, file.metadata.num_rows
-            for batch in file.iter_batches(batch_size=_ROWS, columns=names, use_threads=False):
-                batch.validate(full=True)  # Arrow believes what a file says of itself, and would read beyond its end
-                done += len(batch)
-                yield [batch.column(name) for name in names], done / max(1, total)
+        with errors_of(self.name), parquet.ParquetFile(self.path, **options) as file:
+            runs = _runs(file.metadata)
+            begin, end = span or (0, len(runs))
+            done, total = sum(rows for _, rows in runs[:begin]), file.metadata.num_rows
+            for groups, _ in runs[begin:end]:
+                for batch in file.iter_batches(batch_size=_ROWS, row_groups=groups, columns=names, use_threads=False):
+                    batch.validate(
+                        full=True
+                    )  # Arrow believes what a file says of itself, and would read beyond its end
+                    done += len(batch)
+                    yield [batch.column(name) for name in names], done / max(1, total)
 
 
 class ArrowSource:
@@ -162,15 +207,20 @@ class ArrowSource:
         self.name, self.size, self.text, self.bad_lines = str(path), _size(path), False, 0
         self.form = "Arrow IPC stream" if stream else "Arrow IPC file"
         self._random = not stream
-        self._path, self._open = path, pa.ipc.open_stream if stream else pa.ipc.open_file
+        self.path = path.absolute()
+        self._open = pa.ipc.open_stream if stream else pa.ipc.open_file
         with errors_of(self.name), pa.memory_map(str(path)) as file:
             self.columns = _names(self._open(file).schema)
 
-    def read(self, places: Sequence[int]) -> Iterator[Piece]:
+    def spans(self, size: int, quotes: Quotes) -> list[Span | None]:
+        """It is read in one: mapped, it takes little time."""
+        return [None]
+
+    def read(self, places: Sequence[int], span: Span | None = None) -> Iterator[Piece]:
         """Slices of the file's batches, mapped and not copied where they aren't compressed."""
         options = pa.ipc.IpcReadOptions(included_fields=list(places))
         wanted = [sorted(places).index(place) for place in places]  # fields come in the order of the file
-        with errors_of(self.name), pa.memory_map(str(self._path)) as file:
+        with errors_of(self.name), pa.memory_map(str(self.path)) as file:
             reader = self._open(file, options=options)
             for batch, share in self._file(reader) if self._random else self._stream(reader, file):
                 batch.validate(full=True)  # as above: an offset may lead anywhere
@@ -192,7 +242,8 @@ class TextSource:
 
     def __init__(self, path: Path, asked: Sequence[str], *, skip_bad_lines: bool) -> None:
         self.name, self.size, self.text, self.bad_lines = str(path), _size(path), True, 0
-        self._path, self._skip = path, skip_bad_lines
+        self.path = path.absolute()
+        self._skip = skip_bad_lines
         with errors_of(self.name), path.open("rb") as file:
             magic = file.read(4)
         self._codec = next((codec for start, codec in _CODECS.items() if magic.startswith(start)), None)
@@ -204,24 +255,42 @@ class TextSource:
         self.form = f"{f'{self._codec}, ' if self._codec else ''}text; {self._layout}"
 
     @contextmanager
-    def _opened(self) -> Generator[tuple[Any, Any]]:
-        """The file, whose place tells how much is read, and the text in it."""
-        with pa.OSFile(str(self._path)) as file:
+    def _opened(self, span: Span | None = None) -> Generator[tuple[Any, Any]]:
+        """The file, whose place tells how much is read, and the text in it, or in a span of it."""
+        if span is not None:
+            with self.path.open("rb") as file, pa.PythonFile(spans.Stretch(file, *span), "r") as stream:
+                yield file, stream
+            return
+        with pa.OSFile(str(self.path)) as file:
             yield file, pa.CompressedInputStream(file, self._codec) if self._codec else file
 
-    def read(self, places: Sequence[int]) -> Iterator[Piece]:
+    def spans(self, size: int, quotes: Quotes) -> list[Span | None]:
+        """Spans that begin and end with a line. None for what is compressed."""
+        if self._codec or self.size <= size:
+            return [None]
+        with errors_of(self.name), self.path.open("rb") as file:
+            asked = spans.of_lines(file, self.size, size)
+        return list(spans.outside_of_quotes(asked, lambda inside: quotes(self, asked, inside)))
+
+    def quote_is_open(self, span: Span, *, inside: bool) -> bool:
+        """Whether a quoted field is open at the span's end; inside: one is open at its beginning."""
+        with errors_of(self.name), self.path.open("rb") as file:
+            file.seek(span[0])
+            return spans.quote_is_open(file.read(span[1] - span[0]), self._layout.delimiter, inside=inside)
+
+    def read(self, places: Sequence[int], span: Span | None = None) -> Iterator[Piece]:
         """Blocks of lines. One thread: Arrow then knows the number of a bad line, and it takes no longer."""
         # Columns are known by their place here: names may be missing, or the same twice.
         numbers = [str(i) for i in range(len(self.columns))]
         names = [numbers[place] for place in places]
         bad: list[str] = []
-        options = self._options(numbers, names, bad)
-        with self._opened() as (file, stream):
+        options = self._options(numbers, names, bad, first=not span or not span[0])
+        with self._opened(span) as (file, stream):
             for batch in self._batches(stream, options, bad):
                 yield [batch.column(name) for name in names], file.tell() / max(1, self.size)
 
-    def _options(self, numbers: list[str], names: list[str], bad: list[str]) -> dict[str, Any]:
-        skip = self._layout.blank + self._layout.header
+    def _options(self, numbers: list[str], names: list[str], bad: list[str], *, first: bool) -> dict[str, Any]:
+        skip = self._layout.blank + self._layout.header if first else 0
         return {
             "read_options": csv.ReadOptions(
                 column_names=numbers, skip_rows_after_names=skip, block_size=_BLOCK, use_threads=False
@@ -265,6 +334,20 @@ class TextSource:
             return "error"
 
         return handle
+
+
+def _runs(metadata: Any) -> list[tuple[list[int], int]]:
+    """Row groups that are read together, some `_ROWS` rows, and how many rows they have."""
+    runs: list[tuple[list[int], int]] = []
+    groups: list[int] = []
+    rows = 0
+    for group in range(metadata.num_row_groups):
+        groups.append(group)
+        rows += metadata.row_group(group).num_rows
+        if rows >= _ROWS or group == metadata.num_row_groups - 1:
+            runs.append((groups, rows))
+            groups, rows = [], 0
+    return runs
 
 
 def _size(path: Path) -> int:
