@@ -16,6 +16,7 @@ from typing import Any
 from hotrow.apps import (
     card_arguments,
     cluster_arguments,
+    clustered_arguments,
     export_arguments,
     import_arguments,
     map_arguments,
@@ -103,6 +104,7 @@ def _add_train(commands: Any, common: argparse.ArgumentParser) -> None:
         "--next", action="store_true", help="learn which item comes next, from each user's items by time"
     )
     _add_classifier(train)
+    clustered_arguments.add(train)
     train.set_defaults(run=_train_what(train))
 
 
@@ -155,7 +157,7 @@ def _train_what(parser: argparse.ArgumentParser):
     """What is asked for by the options: vectors of pairs, ratings, what comes next, or a classifier."""
 
     def run(options: argparse.Namespace, output: Output) -> int | None:
-        wrong = _wrong_mixture(options)
+        wrong = _wrong_mixture(options) or clustered_arguments.wrong(options)
         if wrong:
             parser.error(wrong)
         kind = next((kind for kind, is_it in _KINDS.items() if is_it(options)), None)

@@ -8,17 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hotrow.apps.clustered import Alone
 from hotrow.apps.console import Output
 from hotrow.apps.reading import Columns, read_columns
 
 
-def read_roles(options: argparse.Namespace, roles: tuple[str, ...], output: Output) -> Columns:
+def read_roles(options: argparse.Namespace, roles: tuple[str, ...], output: Output, cluster: Alone) -> Columns:
     """The columns of the file that the options name for these roles."""
     with output.bar("reading", lambda facts: f"{facts.get('rows', 0):,} rows") as progress:
-        return read_columns(
+        return cluster.read(lambda reading: read_columns(
             options.path, {role: getattr(options, role) for role in roles}, time_format=options.time_format,
-            skip_bad_lines=options.skip_bad_lines, progress=progress,
-        )  # fmt: skip
+            skip_bad_lines=options.skip_bad_lines, progress=progress, reading=reading,
+        ))  # fmt: skip
 
 
 _POINTS = 200  # of a course: what a picture can show

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from hotrow.apps import endings, settings
+from hotrow.apps import clustered_arguments, endings, settings
 from hotrow.apps.care import show_ratings
+from hotrow.apps.clustered import Alone, opened
 from hotrow.apps.console import Output, printable
 from hotrow.apps.fitting import Course, fitted, read_roles
 from hotrow.apps.pairs import split
@@ -26,7 +27,7 @@ from hotrow.models.pairs import join, last_of_each
 from hotrow.models.rating_steps import baseline
 from hotrow.models.ratings import Ratings
 
-_SETTINGS = {"dim", "epochs", "learning_rate", "l2"}
+_SETTINGS = {"batch_size", "dim", "epochs", "learning_rate", "l2"}
 _WAYS = {"last": "the last rating of each user that has two or more", "latest": "the latest tenth"}
 
 Rated = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -46,6 +47,9 @@ def check_usage(options: argparse.Namespace) -> str | None:
     for name in settings.chosen(options):
         if name not in _SETTINGS:
             return f"{name} is a setting for pairs that happened; ratings take {', '.join(sorted(_SETTINGS))}"
+    wrong = clustered_arguments.without_workers(options, "--rating")
+    if wrong:
+        return wrong
     if options.path is None:
         return "--rating needs a file: hotrow train FILE --user COLUMN --item COLUMN --rating COLUMN"
     return None
@@ -54,17 +58,23 @@ def check_usage(options: argparse.Namespace) -> str | None:
 def train(options: argparse.Namespace, output: Output) -> int:
     """Read, split, train, measure, save. Ctrl-C during training saves the model so far, and exits with 130."""
     folder = check_out(Path(options.out))
-    columns = read_roles(options, ("user", "item", "time", "rating"), output)
+    with opened(options, output) as cluster:
+        return _train(options, output, folder, cluster)
+
+
+def _train(options: argparse.Namespace, output: Output, folder: Path, cluster: Alone) -> int:
+    columns = read_roles(options, ("user", "item", "time", "rating"), output, cluster)
     cut = cut_ratings(columns, options.seed, options.hold_out)
     for sentence in _sentences(columns, cut, options.hold_out):
         output.say(printable(sentence))
     output.say()
     if not len(cut.test[0]):
         raise DataError("nothing could be held out: every user has but one item, and needs it to train on")
-    model = Ratings(**settings.chosen(options), seed=options.seed)
+    model = Ratings(**settings.chosen(options), seed=options.seed, **cluster.tables(2))
     started = time.perf_counter()
     course = Course()
     interrupted = fitted(model, _named(columns, cut.train), output, course, error="rmse", of="ratings")
+    cluster.gather(model)
     seconds = time.perf_counter() - started
     if interrupted:
         return endings.stopped(model, folder, seconds, output)
@@ -77,6 +87,7 @@ def train(options: argparse.Namespace, output: Output) -> int:
         "columns": columns.report.names(),
         "protocol": {"held_out": _how(columns, options.hold_out), "seed": options.seed},
         **course.told(),
+        **cluster.told(),
     }
     endings.save(model, folder)
     return endings.done(report, folder, seconds, output, show_ratings)

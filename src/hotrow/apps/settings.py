@@ -74,6 +74,7 @@ SETTINGS = (
     Setting("dim", "--dim", positive, "floats a vector (default: 128; of a classifier: 16)", classifier=True),
     Setting("loss", "--loss", str, "of user and item vectors (default: softmax)", LOSS_NAMES),
     Setting("epochs", "--epochs", positive, "times over the pairs (default: by their number)", classifier=True),
+    Setting("batch_size", "--batch-size", positive, "pairs a step (default: 2048; of ratings 512, of --next 1024)"),
     Setting("learning_rate", "--learning-rate", rate, "the first steps' learning rate", classifier=True),
     Setting("l2", "--l2", share, "shrinks the vectors of a step (default: 0.0001)"),
     Setting("negatives", "--negatives-per-step", positive, "items drawn for each step (default: 512)"),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hotrow.apps import endings, settings
+from hotrow.apps.clustered import ALONE, Alone, opened
 from hotrow.apps.console import Output, printable
 from hotrow.apps.endings import TRIALS
 from hotrow.apps.fitting import Course, fitted
@@ -24,9 +25,12 @@ from hotrow.models.retrieval import Retrieval
 def train(options: argparse.Namespace, output: Output) -> int:
     """Read, split, train, measure, save. Ctrl-C during training saves the model so far, and exits with 130."""
     folder = check_out(Path(options.out))
-    data = read(options, output)
-    features = _features(options, data, output)
-    return finish(Retrieval(**settings.chosen(options), seed=options.seed), data, folder, output, features=features)
+    with opened(options, output) as cluster:
+        data = read(options, output, cluster)
+        features = _features(options, data, output)
+        tables = cluster.tables(2 + sum(len(each) for each in features.values()))
+        model = Retrieval(**settings.chosen(options), seed=options.seed, **tables)
+        return finish(model, data, folder, output, features=features, cluster=cluster)
 
 
 def check_out(folder: Path) -> Path:
@@ -34,13 +38,13 @@ def check_out(folder: Path) -> Path:
     return endings.check_out(folder, "a model", {"lock", TRIALS, f"{TRIALS}.tmp"}, saving.is_ours)
 
 
-def read(options: argparse.Namespace, output: Output) -> Dataset:
+def read(options: argparse.Namespace, output: Output, cluster: Alone = ALONE) -> Dataset:
     """The pairs of the file, some held out; what was read is said. DataError if none can be."""
     with output.bar("reading", lambda facts: f"{facts.get('rows', 0):,} rows") as progress:
-        data = load_pairs(
+        data = cluster.read(lambda reading: load_pairs(
             options.path, options.user, options.item, options.time, options.time_format, options.seed,
-            way=options.hold_out, skip_bad_lines=options.skip_bad_lines, progress=progress,
-        )  # fmt: skip
+            way=options.hold_out, skip_bad_lines=options.skip_bad_lines, progress=progress, reading=reading,
+        ))  # fmt: skip
     if not np.isin(data.split.test_user, data.split.train_user).any():
         why = "no user of theirs has an earlier pair" if data.split.way == "latest" else "every user has but one item"
         raise DataError(f"nothing could be held out to measure with: {why}, and needs it to train on")
@@ -57,13 +61,15 @@ def finish(
     output: Output,
     trials: dict[str, Any] | None = None,
     features: dict[str, Any] | None = None,
+    cluster: Alone = ALONE,
 ) -> int:
     """Train a new model, measure it on the held-out pairs, save it with a report, and with trials that led to it."""
     started = time.perf_counter()
     split = data.split
     pairs = data.users.take(split.train_user), data.items.take(split.train_item)
     course = Course()
-    interrupted = fitted(model, pairs, output, course, **(features or {}))
+    interrupted = fitted(model, pairs, output, course, **(features or {}), **cluster.crew())
+    cluster.gather(model)
     seconds = time.perf_counter() - started
     if interrupted:
         return endings.stopped(model, folder, seconds, output, trials)
@@ -71,7 +77,7 @@ def finish(
         report = model.report((data.users.take(split.test_user), data.items.take(split.test_item)))
     report |= {"rows": _counts(data), "seconds": round(seconds, 3), "data": ", ".join(data.report.sources)}
     report |= {"columns": data.report.names(), "protocol": {"held_out": HOW[split.way], "seed": model.config["seed"]}}
-    report |= course.told()
+    report |= course.told() | cluster.told()
     if trials is not None:
         report["tuned"] = {key: value for key, value in trials.items() if key != "trials"}
     endings.save(model, folder, trials)

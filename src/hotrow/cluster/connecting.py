@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
+import tempfile
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from hotrow.errors import ClusterError, MissingExtraError
 
 NAMESPACE = "hotrow"
 """Of the names of shards in a cluster."""
+_KNOCKING = 5.0  # seconds
 _LOCAL_CPUS = 32  # of a Ray on this machine: shards and workers take turns where there are fewer
 
 
@@ -58,13 +63,38 @@ def connect(address: str | None = None) -> None:
     quiet: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "configure_logging": False}
     try:
         if address is None:
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone outside
             cpus = max(_LOCAL_CPUS, os.cpu_count() or 1)
             few = {"prestart_worker_first_driver": False}  # else a process is started for each CPU, and waited for
             ray.init("local", num_cpus=cpus, include_dashboard=False, _system_config=few, **quiet)
         else:
+            _knock(address)
             ray.init(address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, AssertionError) as error:
+    except (OSError, ValueError, RuntimeError, AssertionError) as error:
         raise ClusterError(
             f"no Ray cluster answers at {address!r} ({error}). Start one with `ray start --head`, or on this machine "
             "alone leave the address out; if it wants a token, this process needs RAY_AUTH_MODE=token, and the token"
         ) from error
+
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_SETTINGS = 4
+"""What a client of HTTP/2 says first, and the kind of frame that it is answered with: RFC 9113, 3.4. gRPC speaks it."""
+
+
+def _knock(address: str) -> None:
+    """OSError if nobody answers there who could be Ray, within some seconds; Ray itself tries for minutes."""
+    if address == "auto":
+        kept = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir(), "ray", "ray_current_cluster")
+        address = os.environ.get("RAY_ADDRESS") or (kept.read_text().strip() if kept.is_file() else "")
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or os.environ.get("RAY_USE_TLS", "0") not in {"0", "false"}:
+        return  # Ray knows better where it is
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCKING) as connection:
+        connection.sendall(_PREFACE)
+        answer = b""
+        with suppress(TimeoutError):
+            while len(answer) < 4 and (more := connection.recv(9)):
+                answer += more
+    if answer[3:4] != bytes([_SETTINGS]):
+        raise ConnectionError("something else than Ray listens there")

@@ -46,6 +46,10 @@ class Feature:
         """A feature that nobody has yet. Where its values start, the entities that have them say."""
         return cls(entities, tables(entities.dim, optimizer=entities.optimizer, initializer=Zeros()))
 
+    def move(self, entities: Table, table: Table) -> None:
+        """The tables are these from now on, with the same rows."""
+        self.entities, self.table, self._batch = entities, table, None
+
     def add(self, pairs: np.ndarray) -> None:
         """Entities have these values, too, in the form of `pairs`."""
         self.remember(np.union1d(self.pairs, pairs))

@@ -10,6 +10,7 @@ import numpy as np
 from hotrow.errors import ArgumentError
 from hotrow.models import metrics
 from hotrow.models.ctrl_c import CtrlC
+from hotrow.models.features import Tables
 from hotrow.models.losses import Loss, SampledSoftmax
 from hotrow.models.next_training import NextPlan, NextTrainer, pool, weigh
 from hotrow.models.ranking import Known, blas_on_one_thread, check_k, named, nearest, rank
@@ -48,6 +49,7 @@ class NextItem:
     learning_rate  Adam's, falling to 0 along a cosine during each fit
     l2             shrinks the rows that a step touches
     seed           of first values, order and draws
+    tables         makes the table, of what `Table` takes, such as `hotrow.cluster.Table`
 
     `items` is a Table; a row has the item's vector, its bias, and the difference that it makes to stand in a history:
     so what follows a may be other than what a follows. Scores are cosine / temperature + bias. Results are the same to
@@ -74,6 +76,7 @@ class NextItem:
         learning_rate: float = 0.01,
         l2: float = 0.0,
         seed: int = 0,
+        tables: Tables = Table,
     ) -> None:
         counts = {"last": last, "batch_size": batch_size, "negatives": negatives, "dim": dim}
         for name, value in (counts | {"epochs": 1 if epochs is None else epochs}).items():
@@ -91,7 +94,7 @@ class NextItem:
             "learning_rate": learning_rate, "l2": l2, "seed": seed,
         }  # fmt: skip
         self.dim, self.last, self.decay, self.repeats = dim, last, decay, repeats
-        self.items = Table(2 * dim + 1, optimizer=Adam(learning_rate), initializer=Uniform(0.05), seed=seed)
+        self.items: Table = tables(2 * dim + 1, optimizer=Adam(learning_rate), initializer=Uniform(0.05), seed=seed)
 
     # --- train ---------------------------------------------------------------------------------------------------
 

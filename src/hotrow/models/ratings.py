@@ -11,6 +11,7 @@ import numpy as np
 from hotrow.errors import ArgumentError
 from hotrow.models import rating_steps as steps
 from hotrow.models.ctrl_c import CtrlC
+from hotrow.models.features import Tables
 from hotrow.models.forgetting import forget
 from hotrow.models.pairs import columns as columns_of_pairs
 from hotrow.models.pairs import join, last_of_each, split
@@ -44,6 +45,7 @@ class Ratings:
     between        the lowest and the highest rating; predictions are clipped to them, and a fit refuses a rating that
                    isn't between them. None: as the first fit has seen
     center         what a prediction starts from; None: the mean of the first fit
+    tables         makes the tables, of what `Table` takes, such as `hotrow.cluster.Table`
 
     `users` and `items` are Tables of dim + 1 floats, the last one the bias: ids of any kind, and a new id in a later
     `fit` just gets its row. An id that no fit has seen counts as one of no bias and no vector: of an unknown user the
@@ -68,6 +70,7 @@ class Ratings:
         seed: int = 0,
         between: tuple[float, float] | None = None,
         center: float | None = None,
+        tables: Tables = Table,
     ) -> None:
         for name, value in {"batch_size": batch_size, "epochs": 1 if epochs is None else epochs}.items():
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -82,7 +85,7 @@ class Ratings:
             raise ArgumentError(f"center must be a finite number; got {center!r}")
         self.parts: dict[str, dict[str, Any]] = {"user": {}, "item": {}}  # no features, which saving asks for
         self.users, self.items = (
-            Table(dim + 1, optimizer=SGD(learning_rate), initializer=Normal(0.05), seed=seed + side) for side in (0, 1)
+            tables(dim + 1, optimizer=SGD(learning_rate), initializer=Normal(0.05), seed=seed + side) for side in (0, 1)
         )
         self.remember(np.zeros(0, np.uint64))
 
