@@ -145,7 +145,7 @@ def test_ctrl_c_keeps_the_model_so_far_and_ends_the_actors(pairs, capsys, monkey
 
     monkeypatch.setattr(fitting.Course, "beside", pressed)
     code, _, err = run(capsys, "train", pairs, *COLUMNS, "--dim", 8, "--cluster", "local", "--staleness", 2)
-    assert code == 130
+    assert code == 130, err
     assert "the model so far is in model" in err
     model = Retrieval.load("model")
     assert model.users.steps == 3
