@@ -495,6 +495,7 @@ def test_compact_makes_one_table_of_it(tmp_path, capfd):
     assert held(hotrow.load(tmp_path)) == was[2]
     assert generations(tmp_path) == [1, 2, 3]
     assert main(["compact", str(tmp_path), "--keep", "1"]) == 0
+    assert names_in(tmp_path) == {"lock", "generation-000003"}
     table = hotrow.load(tmp_path)
     changed(table, 3.0)
     assert table.save_delta() == 4

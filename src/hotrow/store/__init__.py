@@ -76,9 +76,7 @@ def load_as(
 def compact(path: str | PathLike[str], *, keep: int = 2, progress: Progress | None = None) -> int:
     """Make a snapshot of the newest generation at `path`, if that is none; return the number of the newest.
 
-    That of a delta is whole, and that of a table in shards is of one table.
-
-    It takes the memory of the table. Raises what `load` and `Table.save` raise, and LockedError if somebody is saving
+    That of a delta is whole, and that of a table in shards is of one table. It takes the memory of the table. Raises what `load` and `Table.save` raise, and LockedError if somebody is saving
     there.
     """
     from hotrow.store import snapshot
@@ -87,6 +85,8 @@ def compact(path: str | PathLike[str], *, keep: int = 2, progress: Progress | No
     writer = Writer(path, keep=keep, compact=True)  # from here on nobody else adds a generation
     try:
         if snapshot.use(path, None, snapshot.is_one_snapshot):
+            if snapshot.folders.sharded(writer.root):  # left by a compact that kept them
+                snapshot.saves.tidy(writer.root, keep)
             return snapshot.generations(path)[-1]
         return cast("int", load(path, progress=progress).write_to(writer, progress))
     finally:
