@@ -62,7 +62,7 @@ def run(sizes: Sizes) -> Iterator[Result]:
             seeds = [_measured(name, staleness, seed, sizes) for seed in range(SEEDS[name])]
             for metric in METRICS[name]:
                 values = [100 * measured[metric] for measured in seeds]
-                table = f"{protocol.title}, {DIM} floats a vector, no other option: {len(seeds)} seed{'s' * (len(seeds) > 1)}"
+                table = f"{protocol.title}, {DIM} floats a vector, no other option, seeds: {len(seeds)}"
                 case = {"steps that a step's vectors lack": staleness}
                 side = metric.upper() if metric.startswith("ndcg") else metric.capitalize()
                 yield Result(table, case, side, "%", mean(values), values)
