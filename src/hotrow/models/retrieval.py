@@ -178,9 +178,8 @@ class Retrieval:
         codes = np.unique(join(user_batch.rows, item_batch.rows))
         pairs, known = Pairs(*split(codes)), self.known()
         trained = np.flatnonzero(np.diff(known.starts)), np.unique(known.items)
-        tables = self._tables
-        users = Side.joined(self.users, user_batch, self.parts["user"], given[0], pairs.users, trained[0], tables)
-        items = Side.joined(self.items, None, self.parts["item"], given[1], pairs.items, trained[1], tables)
+        users = Side.joined(self.users, user_batch, self.parts["user"], given[0], pairs.users, trained[0], self._tables)
+        items = Side.joined(self.items, None, self.parts["item"], given[1], pairs.items, trained[1], self._tables)
         random = np.random.default_rng([self.seed, self.users.steps])
         if len(codes):
             start(users, items, pairs, known, random)
