@@ -138,7 +138,8 @@ def test_two_looks_give_rates_of_what_was_done_between_them(watcher, lamps):
         assert now.rates.pushes * seconds == pytest.approx(3)
         assert now.rates.rows_pushed * seconds == pytest.approx(3 * now.told.rows)
         assert now.rates.bytes_in * seconds == pytest.approx(now.told.bytes_in - before.told.bytes_in)
-        assert now.rates.bytes_in > 0
+        assert now.told.bytes_in - before.told.bytes_in > 3 * now.told.rows * (8 + 4 * DIM)  # keys and gradients
+        assert now.told.bytes_out - before.told.bytes_out > 3 * now.told.rows * 4 * DIM  # vectors
         assert 0 < now.rates.busy <= 1
     third = of(watcher, "lamps")
     assert all(shard.rates.pulls == shard.rates.pushes == 0 for shard in third.shards)

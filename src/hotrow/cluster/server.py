@@ -113,13 +113,13 @@ class Server:
         self._socket.close()
 
     def _take(self, who: bytes, parts: list[Any]) -> None:
-        self._counts["bytes_in"] += size(parts)
         try:
             fields, arrays = decode(parts, self.arenas)
         except HotrowError:
             return  # whoever this is, it isn't hotrow
         if not hmac.compare_digest(str(fields.get("secret")), self._secret):
             return
+        self._counts["bytes_in"] += len(parts[0]) + sum(array.nbytes for array in arrays)  # in the arena, too
         changed = "number" in fields
         if not self._ask(who, fields, arrays):
             self._waiting.append((who, fields, arrays))
@@ -130,6 +130,8 @@ class Server:
     def _ask(self, who: bytes, fields: dict[str, Any], arrays: list[np.ndarray]) -> bool:
         def reply(told: dict[str, Any], made: Sequence[np.ndarray] = ()) -> None:
             parts = encode({**told, "id": fields["id"]}, made)
+            in_room = sum(array.nbytes for array in fields.get("room", ())) if told.get("in_room") else 0
+            self._counts["bytes_out"] += size(parts) + in_room
             if get_ident() == self._thread.ident:
                 self._send(who, parts)
             else:
@@ -142,6 +144,5 @@ class Server:
             return True
 
     def _send(self, who: bytes, parts: list[Any]) -> None:
-        self._counts["bytes_out"] += size(parts)
         with suppress(zmq.ZMQError):  # whoever asked is gone
             self._socket.send_multipart([who, *parts], copy=False)

@@ -59,7 +59,7 @@ class Told:
     rows, bytes      that it holds; bytes_of: of which parts, "rows" (weights and slots), "index" and "strings"
     steps            the number of the last step of the table that it had a part in
     pulls, pushes    requests for vectors, and steps; rows_pulled and rows_pushed: ids in these
-    bytes_in, …_out  that were sent to it, and by it
+    bytes_in, …_out  of requests and answers, sent or in memory that is shared with whoever asks
     seconds_busy     in which it worked at requests, of the seconds_up since it started
     heard            the number of the last change that it knows of: it was sent it, or asked to wait for it
     applied          of the last change that it has; durable: of the last one that it has on disk
