@@ -285,10 +285,10 @@ def test_a_look_from_another_process_is_one_object_of_json(ray_local, lamps):
 
 
 def test_no_cluster_is_said_with_how_to_start_one(tmp_path):
-    command = [sys.executable, "-m", "hotrow", "cluster", "status", "--cluster", "nowhere"]
+    command = [sys.executable, "-m", "hotrow", "cluster", "status", "--cluster", "127.0.0.1:1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "no Ray cluster answers at 'nowhere'" in done.stderr
+    assert "no Ray cluster answers at '127.0.0.1:1'" in done.stderr
     assert "ray start --head" in done.stderr
 
 

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from hotrow.apps import settings
+from hotrow.apps.clustered_arguments import LOCAL, host_and_port
 from hotrow.apps.console import Output
 from hotrow.apps.lazily import lazily
 from hotrow.apps.serve_arguments import port
@@ -37,6 +38,7 @@ def _add_status(under: Any, common: argparse.ArgumentParser) -> None:
     )
     status.add_argument(
         "--cluster",
+        type=_address,
         metavar="ADDRESS",
         default="auto",
         help="host:port of its head; this machine must be a node of it (default: auto, the one that runs here)",
@@ -67,6 +69,16 @@ def _add_status(under: Any, common: argparse.ArgumentParser) -> None:
         return status_(options, output)
 
     status.set_defaults(run=run)
+
+
+def _address(text: str) -> str:
+    """Of a cluster that is there: auto, or the host and port of its head."""
+    if text == "auto" or host_and_port(text) is not None:
+        return text
+    raise argparse.ArgumentTypeError(
+        f"expected auto (the cluster that runs here, also that of `hotrow train --cluster {LOCAL}`), or the HOST:PORT "
+        f"of its head, on a node of it; got {text!r}"
+    )
 
 
 def _add_plan(commands: Any, common: argparse.ArgumentParser) -> None:
