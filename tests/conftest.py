@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 import hotrow
 from hotrow.kernels import INTERPRETED, threads
 from tests.ray_local import ray_local  # noqa: F401 — a fixture
+from tests.sharded import sharded, sharded_tables  # noqa: F401 — fixtures
 
 # These are run once for each backend of Keras, by `make keras`.
 collect_ignore = [] if os.environ.get("KERAS_BACKEND") else ["in_keras"]

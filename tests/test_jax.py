@@ -23,9 +23,9 @@ import hotrow
 class InJax:
     """A loss whose derivative by the vectors is exactly the gradients that are asked for."""
 
-    def __init__(self, optimizer=None, kind=None):
-        optimizer = optimizer or hotrow.SGD(0.1)
-        self.emb = hotrow.jax.Embedding(None, DIM, optimizer=optimizer, seed=5, ids=kind)
+    def __init__(self, optimizer=None, kind=None, table=None):
+        how = {"optimizer": optimizer or hotrow.SGD(0.1), "seed": 5, "ids": kind}
+        self.emb = hotrow.jax.Embedding(None, DIM, **how if table is None else {"table": table})
         self.table = self.emb.table
         self.gradients_of = jax.jit(jax.grad(lambda vectors, gradients: jnp.sum(vectors * gradients)))
 

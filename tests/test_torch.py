@@ -16,10 +16,9 @@ from hotrow import torch as hot
 class InTorch:
     """A module, and a loss that has the gradients that are asked for."""
 
-    def __init__(self, optimizer=None):
-        self.emb = hot.Embedding(
-            None, DIM, optimizer=optimizer or hotrow.SGD(0.1), seed=5, initializer=hotrow.Uniform()
-        )
+    def __init__(self, optimizer=None, table=None):
+        how = {"optimizer": optimizer or hotrow.SGD(0.1), "seed": 5, "initializer": hotrow.Uniform()}
+        self.emb = hot.Embedding(None, DIM, **how if table is None else {"table": table})
         self.table = self.emb.table
 
     def lookup(self, ids):
@@ -41,8 +40,8 @@ class Ahead(InTorch):
 class InBags(InTorch):
     """The same, by bags of one id."""
 
-    def __init__(self, optimizer=None):
-        super().__init__(optimizer)
+    def __init__(self, optimizer=None, table=None):
+        super().__init__(optimizer, table)
         self.bag = hot.EmbeddingBag(None, DIM, mode="sum", table=self.table)
 
     def step(self, ids, gradients):

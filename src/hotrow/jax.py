@@ -254,9 +254,7 @@ class Embedding:
         table = self.table
         if not isinstance(table, Table):
             raise ArgumentError(f"{table!r} has no slots and steps to go on from; expected one from hotrow.load(path)")
-        table.settle()
-        with table.lock.reading():  # so that all of it is of one step
-            return to_arrays(table._state())  # pyright: ignore[reportPrivateUsage]
+        return table.read_state(to_arrays)
 
     def load_state_dict(self, arrays: Mapping[str, Any]) -> None:
         """Become the table of these arrays, in place: training goes on to the same bits.

@@ -32,7 +32,7 @@ class CodeBatch(Batch):
         bags: Bags | None = None,
         padded: bool = False,
     ) -> None:
-        # which int64, of any shape: a number for each id, the same for the same, −1 for padding; rows int32 (n,): its
+        # which int64, of any shape: a number for each id, the same for the same, −1 for padding; rows int (n,): its
         # row; keys_at: positions int32 (m,) to the keys uint64 (m,) of the ids there
         self.table, self._name, self.bags, self._padded = table, name, bags, padded
         self.shape = which.shape if bags is None else (len(bags),)
@@ -82,7 +82,7 @@ class CodeBatch(Batch):
 
     @property
     def rows(self) -> np.ndarray:
-        """Each id's row, −1 for one that was forgotten: int32 (n,)."""
+        """Each id's row, −1 for one that was forgotten: int (n,), of the table's row_dtype."""
         return self._all[1]
 
     def places_of_padding(self) -> np.ndarray | None:

@@ -100,7 +100,8 @@ class Words:
                 table.kind = self.kind  # all of these ids, not the first batch of them, decide
             batch = table.find(ids, grow=grow)
             with table.lock.reading():  # what is forgotten from here on, the batch and `known` are both told
-                rows[new] = known.rows[which[new]] = batch.rows
+                rows[new] = batch.rows
+                known.learn(which[new], batch)
             return rows
 
     def look(self, table: Table) -> None:
@@ -108,7 +109,8 @@ class Words:
         batch = table.find(self.ids)
         with self._lock, table.lock.reading():
             known = self._all_known(table, reading=True)
-            np.copyto(known.rows, batch.rows, where=known.rows < 0)
+            new = np.flatnonzero(known.rows < 0)
+            known.learn(new, batch, new)
 
     def tables(self) -> list[Table]:
         """Those in which rows were asked for."""
@@ -118,7 +120,7 @@ class Words:
     def _all_known(self, table: Table, *, reading: bool = False) -> _Known:
         known = self._known.get(table)
         if known is None:
-            known = self._known[table] = _Known(len(self))
+            known = self._known[table] = _Known(self, table)
             with nullcontext() if reading else table.lock.reading():
                 table.watch(known)
         return known
@@ -133,10 +135,23 @@ def look_ahead(before: list[Any], words: list[Any]) -> None:
 
 
 class _Known:
-    """The rows of the ids of some Words in a table, −1 where that isn't known."""
+    """What a table says of the ids of some Words.
 
-    def __init__(self, n: int) -> None:
-        self.rows = np.full(n, -1, np.int32)
+    rows  of the table's row_dtype (n,), −1 where that isn't known
+    keys  uint64 (n,), as `Batch.keys` of this table: of strings that collide they may be others than those of the Words
+    """
+
+    def __init__(self, words: Words, table: Table) -> None:
+        self.rows, self.keys = np.full(len(words), -1, table.row_dtype), words.keys
+        self._collides = words.kind == "string"
+
+    def learn(self, at: np.ndarray, batch: Batch, of: Any = slice(None)) -> None:
+        """The ids at these places, int64 (m,), are those of the batch at places `of`, in this order."""
+        self.rows[at] = batch.rows[of]
+        if self._collides and not np.array_equal(keys := batch.keys[batch.inverse[of]], self.keys[at]):
+            own = self.keys.copy()  # for batches look into the keys as they were
+            own[at] = keys
+            self.keys = own
 
     def mark(self, rows: np.ndarray) -> None:
         """Forgotten rows are asked for again."""
@@ -231,13 +246,14 @@ def decode(
     distinct = unique.keys.view(np.int64)
     pads = distinct == PAD if padded else np.zeros(len(distinct), bool)
     parts = _words_of(distinct, pads)
-    rows, keys = np.full(len(distinct), -1, np.int32), np.zeros(len(distinct), np.uint64)
+    rows, keys = np.full(len(distinct), -1, table.row_dtype), np.zeros(len(distinct), np.uint64)
     padding = pads.copy() if mask is not None or pads.any() else None
     for words, here in parts:
         which = distinct[here] - words.base
-        keys[here] = words.keys[which]
         masked = None if mask is None else which == words.place(mask)
         rows[here] = _rows_but(masked, words, table, which, grow, check)
+        known = words.known(table)
+        keys[here] = (words if known is None else known).keys[which]
         if padding is not None and masked is not None:
             padding[here] = masked
 
@@ -267,14 +283,14 @@ def _rows_but(masked: Any, words: Words, table: Table, which: np.ndarray, grow: 
     """The rows of the ids at `which`, −1 for those that are masked, for which the table isn't asked."""
     if masked is None:
         return words.rows(table, which, grow, check)
-    found = np.full(len(which), -1, np.int32)
+    found = np.full(len(which), -1, table.row_dtype)
     found[~masked] = words.rows(table, which[~masked], grow, check)
     return found
 
 
 def _merged(unique: Distinct, rows: np.ndarray, keys: np.ndarray) -> tuple[Distinct, np.ndarray]:
     """Ids that have come with two codes, of different Words, are one again: they have one row."""
-    apart = np.where(rows >= 0, rows.astype(np.int64), 2**32 + np.arange(len(rows)))
+    apart = np.where(rows >= 0, rows.astype(np.int64), ~np.arange(len(rows)))
     again = Distinct.of(apart.view(np.uint64))
     return Distinct(again.inverse[unique.inverse], unique.first[again.first], keys[again.first]), again.first
 
@@ -291,18 +307,19 @@ def _all_known(codes: np.ndarray, table: Table, bags: Bags | None, padded: bool)
     known = None if words is None else words.known(table)
     if words is None or known is None:
         return None
-    which, rows = np.empty(codes.shape, np.int64), np.empty(codes.size, np.int32)
+    which, rows = np.empty(codes.shape, np.int64), np.empty(codes.size, table.row_dtype)
     flat, given = which.reshape(-1), np.ascontiguousarray(codes, np.int32).reshape(-1)
     with table.lock.reading():  # from the look at the rows until the table knows whom to tell of forgotten ones
         if not decoding.rows_of(readonly(given), words.base, PAD, readonly(known.rows), flat, rows):
             return None
+        keys = known.keys
 
         def name(i: int) -> str:
             return repr(_plain(words.take(flat[i : i + 1])))
 
         def keys_at(positions: np.ndarray) -> np.ndarray:
             places = flat[positions]  # where all is padding, there may be no keys at all
-            return words.keys[places] if len(words) else np.zeros(len(places), np.uint64)
+            return keys[places] if len(keys) else np.zeros(len(places), np.uint64)
 
         return CodeBatch(table, which, rows, keys_at, name, bags=bags, padded=has_pads)
 

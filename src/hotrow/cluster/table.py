@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakSet, finalize
 
 import numpy as np
@@ -35,6 +35,8 @@ from hotrow.table.view import Found, texts_of
 
 if TYPE_CHECKING:
     from os import PathLike
+
+T = TypeVar("T")
 
 
 class Table(Keeping, Asking, Plain):
@@ -255,6 +257,10 @@ class Table(Keeping, Asking, Plain):
         with self.lock.writing():
             state = self._joined(whole=True)
         return replace(state, config={**state.config, **self._told()})
+
+    def read_state(self, read: Callable[[State], T]) -> T:
+        """As of `hotrow.Table`."""
+        return read(self.state())
 
     def _told(self) -> dict[str, Any]:
         """What the owner knows better than any shard."""

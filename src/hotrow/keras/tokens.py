@@ -105,9 +105,7 @@ def load(layer: Any, part: Any) -> None:
 
 
 def _arrays(table: Table) -> Arrays:
-    table.settle()
-    with table.lock.reading():  # so that all of it is of one step
-        return to_arrays(table._state())  # pyright: ignore[reportPrivateUsage]
+    return table.read_state(to_arrays)
 
 
 def _read(part: Any, where: str) -> Mapping[str, np.ndarray]:

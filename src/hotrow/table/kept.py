@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread, get_native_id
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar, overload
 
 import numpy as np
 
@@ -37,6 +37,7 @@ log = logging.getLogger("hotrow")
 _PATIENCE = 10
 """How nice a thread is that saves beside training, of 19: where the processors are busy it has a tenth of them."""
 Progress = Callable[[int, int, dict[str, Any]], object]
+T = TypeVar("T")
 """Called with bytes done, bytes in all, and facts: {"generation": 2, "file": "weights.safetensors"}."""
 
 
@@ -68,6 +69,12 @@ class Kept(Own):
         """The table as plain values. The arrays may be views of live rows: copy what must outlive the next update."""
         self.settle()
         return self._state()
+
+    def read_state(self, read: Callable[[State], T]) -> T:
+        """What `read` makes of the table's state, all of it of one moment: no update comes between."""
+        self.settle()
+        with self.lock.reading():
+            return read(self._state())
 
     def _state(self) -> State:
         keys, rows = self._index.keys(), self._index.rows()

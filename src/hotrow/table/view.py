@@ -50,6 +50,8 @@ class View:
     """"int64", "uint64" or "string"; None until the first id decides it."""
     seed: int
     initializer: Initializer
+    row_dtype: type[np.signedinteger[Any]] = np.int32
+    """Of row numbers, as in `Batch.distinct`; a table of more rows than one machine holds has int64."""
 
     lock: ReadersWriter
     _live: WeakSet[Marked]
