@@ -14,8 +14,9 @@ import hotrow
 class InKeras:
     """A model that gives the vectors themselves, and whose loss has the gradients that are asked for."""
 
-    def __init__(self, optimizer=None, **how):
-        layer = hotrow.keras.Embedding(None, DIM, optimizer=optimizer or hotrow.SGD(0.1), seed=5)
+    def __init__(self, optimizer=None, table=None, **how):
+        given = {"optimizer": optimizer or hotrow.SGD(0.1), "seed": 5} if table is None else {"table": table}
+        layer = hotrow.keras.Embedding(None, DIM, **given)
         ids = keras.Input((None,))
         self.model = hotrow.keras.Model(ids, layer(ids))
         self.table = layer.table

@@ -88,3 +88,20 @@ def refusal() -> str:
     if jax.config.read("jax_enable_x64"):
         return ""
     return "JAX, without x64, cuts 64-bit integers to 32 bits before a layer sees them: 2**32 + 5 arrives as 5"
+
+
+def differentiated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As of the bridge of TensorFlow."""
+    one_thread = {"xla_cpu_multi_thread_eigen": False}  # for the same sums to the bit, on however many cores
+    compute = jax.jit(jax.value_and_grad(function, has_aux=True), compiler_options=one_thread)
+
+    def run(watched: Any, *others: Any) -> Any:
+        (value, more), gradients = compute(watched, *others)
+        return jax.tree.map(np.asarray, (value, more, gradients))
+
+    return run
+
+
+def hold_threads(wanted: int | None = None) -> int:
+    """Always 1, of what is `differentiated`."""
+    return 1

@@ -5,7 +5,9 @@ XLA can't call the host, so `jit_compile=True` fails to compile rather than go w
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 from weakref import WeakMethod
 
@@ -13,7 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from hotrow.bridges.crossing import Crossing
-from hotrow.errors import ArgumentError
+from hotrow.errors import ArgumentError, HotrowError
+from hotrow.kernels import threads
 
 
 def lookup(ids: Sequence[Any], hooks: Sequence[Any], rate: Any, crossing: Crossing) -> list[Any]:
@@ -68,3 +71,47 @@ def is_symbolic(tensor: Any) -> bool:
 def refusal() -> str:
     """Why ids that are tensors may not be what they were, or ""."""
     return ""
+
+
+def differentiated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """function(watched, *others) → (float (), tensors), as one that also gives its gradient by all of watched.
+
+    That one takes NumPy arrays in lists and tuples, compiles for each shape of them, and returns (value, tensors,
+    gradients) as NumPy arrays.
+    """
+
+    def compute(watched: Any, others: Any) -> Any:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(watched)
+            value, more = function(watched, *others)
+        return value, more, tape.gradient(value, watched, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+    compiled: Any = tf.function(compute)
+
+    def run(watched: Any, *others: Any) -> Any:
+        found = compiled(*tf.nest.map_structure(tf.convert_to_tensor, (watched, others)))
+        return tf.nest.map_structure(_to_host, found)
+
+    return run
+
+
+def _to_host(tensor: Any) -> np.ndarray:
+    return tensor.numpy()
+
+
+def hold_threads(wanted: int | None = None) -> int:
+    """Let an operation take as many threads as wanted, which shows in the last bits of its sums; how many it may take.
+
+    None: as it is. Raises HotrowError where TensorFlow has computed something already, with another number of them.
+    """
+    if wanted is not None:
+        with suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(wanted)
+    given = tf.config.threading.get_intra_op_parallelism_threads() or int(os.environ.get("TF_NUM_INTRAOP_THREADS", "0"))
+    have = given or threads.available()
+    if wanted not in (None, have):
+        raise HotrowError(
+            f"TensorFlow computes with {have} threads in this process, and must with {wanted}, for the same sums to "
+            "the bit: expected a new process"
+        )
+    return have

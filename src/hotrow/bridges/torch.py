@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from hotrow.bridges.crossing import Crossing
 
@@ -58,3 +59,31 @@ def is_symbolic(tensor: Any) -> bool:
 def refusal() -> str:
     """Why ids that are tensors may not be what they were, or ""."""
     return ""
+
+
+def differentiated(function: Callable[..., Any]) -> Callable[..., Any]:
+    """As of the bridge of TensorFlow."""
+
+    def run(watched: Any, *others: Any) -> Any:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)  # for the same sums to the bit
+        try:
+            leaves, form = tree_flatten(watched)
+            leaves = [torch.tensor(leaf, requires_grad=True) for leaf in leaves]
+            value, more = function(tree_unflatten(leaves, form), *tree_map(torch.tensor, others))
+            gradients = torch.autograd.grad(value, leaves, materialize_grads=True)
+            found = value, more, tree_unflatten(list(gradients), form)
+            return tree_map(_to_host, found)
+        finally:
+            torch.set_num_threads(before)
+
+    return run
+
+
+def _to_host(tensor: Any) -> np.ndarray:
+    return tensor.numpy(force=True)
+
+
+def hold_threads(wanted: int | None = None) -> int:
+    """Always 1, of what is `differentiated`."""
+    return 1

@@ -367,12 +367,14 @@ class Embedding(keras.layers.Layer):
         layer.mark = mark
         return layer
 
-    def use(self, table: Table) -> None:
-        """Share another layer's table from now on."""
+    def use(self, table: Table, *, shared: bool = True) -> None:
+        """Share another layer's table from now on; or have this one in place of its own, trained as that was."""
         self._stage.remove(self._hook)
-        self.table, self._given_table = table, True
+        self.table, self._given_table = table, shared
         self._stage = Stage.of(table)
         self._stage.add(self._hook)
+        if not shared:
+            following.begin(self._stage, table, self.optimizer, brought=False)
         self.__dict__["_crossings"] = {}  # past what Keras tracks
 
     def __dir__(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import keras
@@ -10,7 +10,7 @@ import numpy as np
 from keras.src.backend.common import global_state
 from keras.src.backend.common.masking import set_keras_mask
 
-from hotrow.bridges.crossing import Crossing
+from hotrow.bridges.crossing import Crossing, Way
 from hotrow.errors import ArgumentError
 from hotrow.keras import feature as feature_
 from hotrow.keras import forms, modes, settings
@@ -101,6 +101,16 @@ class Features(keras.layers.Layer):
     def tables(self) -> dict[str, Table]:
         """The tables by name: a feature's own has its name."""
         return {name: layer.table for name, layer in self._embeddings.items()}
+
+    def keep_in(self, make: Callable[..., Table]) -> None:
+        """Let `make`, which takes the arguments of hotrow.Table, make the tables anew; they are trained as these were.
+
+        For a layer that wasn't called yet.
+        """
+        for layer in self._embeddings.values():
+            own = layer.table
+            table = make(own.dim, optimizer=own.optimizer, initializer=own.initializer, seed=own.seed, ids=own.kind)
+            layer.use(table, shared=False)
 
     def reader(self, name: str) -> Reader | None:
         """What reads the column of a feature as ids; None for numbers."""
@@ -214,6 +224,10 @@ class Features(keras.layers.Layer):
             self._crossings[training, tables] = Crossing(tuple(ways), training, self.output_mode == "concat")
         return self._crossings[training, tables]
 
+    def ways(self) -> dict[str, Way]:
+        """The way of each column of ids into its table, for a training in which Keras doesn't call this layer."""
+        return dict(zip(self._of_ids, self._crossing(True).ways, strict=True))
+
     def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
         """None: sequences have their mask with them."""
         return
@@ -244,13 +258,19 @@ class Features(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """All arguments; tables are shared again where Keras shares objects, as in `load_model`."""
         config: dict[str, Any] = {
-            "features": {name: feature.config() for name, feature in self.features.items()},
+            "features": {
+                name: feature.config() | self._shared(feature, name) for name, feature in self.features.items()
+            },
             "output_mode": self.output_mode,
             "optimizer": settings.optimizer_config(self.optimizer),
             "seed": self.seed,
             "tables": {name: layer.get_config() for name, layer in self._embeddings.items()},
         }
         return {**super().get_config(), **config}
+
+    def _shared(self, feature: Feature, name: str) -> dict[str, str]:
+        """By which name a file knows the table that this feature was given, which others may have been given too."""
+        return {"table": self._table_of[name]} if isinstance(getattr(feature, "table", None), Table) else {}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Features:

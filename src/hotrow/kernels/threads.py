@@ -20,12 +20,13 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 
-def _available() -> int:
+def available() -> int:
+    """How many processors this process may run on."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-_threads = _available()
+_threads = available()
 _pool: ThreadPoolExecutor | None = None
 _task = threading.local()  # has `inside` on a thread that works for `each`
 
@@ -43,7 +44,7 @@ def set_threads(n: int | None) -> None:
     global _threads
     if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ArgumentError(f"threads must be a whole number from 1 on, or None for all; got {n!r}. Try set_threads(2)")
-    _threads = n or _available()
+    _threads = n or available()
     _forget_pool()
 
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hotrow.errors import ArgumentError
-from hotrow.models import classes, metrics
+from hotrow.models import classes, classifier_steps, metrics
+from hotrow.models.classifier_steps import Alone
+from hotrow.models.crews import Crew
 from hotrow.models.ctrl_c import CtrlC
 from hotrow.models.inputs import KINDS, Inputs, take, tidy
 
@@ -85,7 +87,17 @@ class Classifier:
 
     # --- train ---------------------------------------------------------------------------------------------------
 
-    def fit(self, columns: Any, labels: Any, *, validation: Any = 0.1, progress: Progress | None = None) -> Classifier:
+    def fit(
+        self,
+        columns: Any,
+        labels: Any,
+        *,
+        validation: Any = 0.1,
+        progress: Progress | None = None,
+        crew: Crew | None = None,
+        block: int | None = None,
+        tables: Callable[..., Table] | None = None,
+    ) -> Classifier:
         """Train from the beginning on columns by name, with a label for each row; the best epoch's weights stay.
 
         columns     a dict of lists, NumPy, Arrow or pandas columns of one length, or a table of them
@@ -93,6 +105,14 @@ class Classifier:
         validation  the share of rows, drawn by the seed, that training is stopped by and learns nothing from, or
                     (columns, labels)
         progress    callable(steps done, steps at most, {"epoch", "loss", "validation_loss"})
+        crew        workers that compute the dense part's gradients, as a hotrow.cluster.Crew(2)
+        block       rows that are computed together, from 2 on: a step's gradients are a sum over blocks, in their
+                    order, and so the same to the bit with any crew and with none; None: 256 with a crew, else no blocks
+        tables      what makes the tables of ids, with the arguments of hotrow.Table, which it is if not given
+
+        With blocks, batch normalization goes by the statistics of a block, and dropout is drawn for each (see
+        `hotrow.models.classifier_steps`), so a fit with blocks isn't one without. With a crew whose `staleness` is s,
+        a step's gradients are of vectors and weights that may lack the s steps before it.
 
         Ctrl-C raises KeyboardInterrupt between two steps, and the model is the best so far. Raises ArgumentError, and
         what hotrow raises for values that can't be ids; MissingExtraError without Keras or its backend.
@@ -109,13 +129,17 @@ class Classifier:
         inputs = Inputs.learn(given, self.config["kinds"])
         targets, held_targets = (_targets(one, len(found)) for one in (codes, held_codes))
         data, validating = (inputs.apply(given), targets), (inputs.apply(held), held_targets)
-        net = self._make(inputs, len(found), len(codes))
+        if block is None:
+            block = None if crew is None else classifier_steps.BLOCK
+        elif isinstance(block, bool) or not isinstance(block, int) or block < 2:
+            raise ArgumentError(f"block must be a whole number of rows, from 2 on; got {block!r}")
+        net = self._make(inputs, len(found), len(codes), tables)
         self._inputs, self.classes, self._net = inputs, found, net
         with CtrlC() as ctrl_c:
-            self._run(data, validating, ctrl_c, progress)
+            self._run(data, validating, ctrl_c, progress, block, crew or Alone())
         return self
 
-    def _make(self, inputs: Inputs, count: int, rows: int) -> Any:
+    def _make(self, inputs: Inputs, count: int, rows: int, tables: Callable[..., Table] | None) -> Any:
         keras, ours = _keras()
         config = self.config
         keras.utils.set_random_seed(config["seed"] % 2**32)
@@ -124,6 +148,8 @@ class Classifier:
             {name: self._feature(kind, width, outputs) for name, kind, width in inputs.features()},
             seed=config["seed"] % 2**32,
         )
+        if tables is not None:
+            features.keep_in(tables)
         given = features.inputs()
         vectors = features(given)
         x = self._deep(vectors, inputs, outputs, rows) if config["hidden"] else _weighed(vectors, inputs, outputs)
@@ -172,7 +198,9 @@ class Classifier:
         rows = layers.Concatenate(axis=1)([layers.Reshape((1, self.config["dim"]))(vector) for vector in vectors])
         return layers.Flatten()(layers.Dot(axes=(2, 2))([rows, rows]))
 
-    def _run(self, data: Any, validating: Any, ctrl_c: CtrlC, progress: Progress | None) -> None:
+    def _run(
+        self, data: Any, validating: Any, ctrl_c: CtrlC, progress: Progress | None, block: int | None, crew: Crew
+    ) -> None:
         keras, _ = _keras()
         epochs = self.config["epochs"]
         rows = len(data[1])
@@ -202,7 +230,13 @@ class Classifier:
         following.on_epoch_begin, following.on_train_batch_end, following.on_epoch_end = begin, step, end
         slower = keras.callbacks.ReduceLROnPlateau(watched, factor=0.3, patience=0, min_delta=1e-4, mode="min")
         best = keras.callbacks.EarlyStopping(watched, patience=_PATIENCE, restore_best_weights=True, mode="min")
-        options = {"batch_size": size, "epochs": epochs, "verbose": 0, "callbacks": [following, slower, best]}
+        told = [following, slower, best]
+        if block is not None:
+            columns, targets = data
+            course = classifier_steps.Course(self._net, columns, targets, crew, block=block, seed=self.config["seed"])
+            classifier_steps.fit(course, self._net, validating, size, epochs, told, _BATCH)
+            return
+        options = {"batch_size": size, "epochs": epochs, "verbose": 0, "callbacks": told}
         self._net.fit(*data, validation_data=validating, validation_batch_size=_BATCH, **options)
 
     # --- ask -----------------------------------------------------------------------------------------------------
