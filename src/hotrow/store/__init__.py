@@ -76,8 +76,8 @@ def load_as(
 def compact(path: str | PathLike[str], *, keep: int = 2, progress: Progress | None = None) -> int:
     """Make a snapshot of the newest generation at `path`, if that is none; return the number of the newest.
 
-    That of a delta is whole, and that of a table in shards is of one table. It takes the memory of the table. Raises what `load` and `Table.save` raise, and LockedError if somebody is saving
-    there.
+    That of a delta is whole, and that of a table in shards is of one table. It takes the memory of the table. Raises
+    what `load` and `Table.save` raise, and LockedError if somebody is saving there.
     """
     from hotrow.store import snapshot
     from hotrow.store.writing import Writer
