@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from benchmarks import harness, workload
 from benchmarks.harness import Result
 from benchmarks.peers import Hotrow
 from benchmarks.workload import EPSILON, RATES, STREAMS, Sizes, Workload
+from hotrow.cluster.planning.overheads import processor
 
 log = logging.getLogger("benchmarks")
 
@@ -29,7 +29,7 @@ SLOWER = 1 / 0.6
 """How many times as long as in the single process a step on two shards may take."""
 PULLED = 2.0
 """How many times as long as bare Ray actors a pull may take."""
-_MEMORY = 1 << 29  # bytes of Ray's object store
+_SETTLED = 3_000  # steps at most, until shards have written what they were sent: only then is its memory used again
 EXPLAINED = (
     "Dedupe: which ids are the same. Split: which shard each is on. Ask: a request to each. Wait: for the answers. "
     "Put together: what came, and numbers. Fill: a vector for each id. Merge: the sum of each id's gradients. Push: a "
@@ -43,22 +43,13 @@ def ray_here() -> Iterator[Any]:
     """A Ray of its own, on this machine."""
     import ray
 
-    with tempfile.TemporaryDirectory(prefix="ray_", dir="/tmp") as folder:  # a short path: sockets are in it
-        ray.init(
-            "local",
-            num_cpus=8,
-            include_dashboard=False,
-            log_to_driver=False,
-            object_store_memory=_MEMORY,
-            namespace="hotrow",
-            configure_logging=False,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=folder,
-        )
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
+    from hotrow import cluster
+
+    cluster.connect()
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
 
 
 class Sharded(Hotrow):
@@ -76,6 +67,19 @@ class Sharded(Hotrow):
         self.table = cluster.Table(work.dim, shards=self.shards, optimizer=optimizer, ids="int64")
         for rows, weights in work.weights():
             self.table.set(self._ids[rows], weights)
+
+    def settle(self, ids: list[np.ndarray], gradients: np.ndarray) -> None:
+        """Take steps until it is as in a long training: what is kept for shards lies in memory that was used before."""
+        links = self.table.shards_.links
+        before = [link.durable for link in links]
+        for i in range(_SETTLED):
+            self.step(ids[i % len(ids)], gradients)
+            if all(link.durable > since for link, since in zip(links, before, strict=True)):
+                break
+
+    def processors(self) -> float:
+        """Seconds of all processors that this process and the shards' have had."""
+        return time.process_time() + sum(processor(one["pid"]) for one in self.table.shards_.call("facts"))
 
 
 def run(sizes: Sizes) -> Iterator[Result]:
@@ -102,6 +106,8 @@ def _steps(sizes: Sizes, work: Workload, single: Hotrow, sharded: Sharded) -> It
     differences = harness.check_equal(peers, alike, gradients, tolerance=0.0)
     for stream in STREAMS:
         log.info("cluster: steps, %s", stream)
+        if not sizes.quick:
+            sharded.settle([sharded.ids(rows) for rows in batches[stream]], gradients)
         sides = harness.steps_of(peers, batches[stream], gradients)
         yield from harness.results(
             f"Training step, Adam, D = {work.dim}, {work.rows:,} rows, {sizes.batch:,} ids",

@@ -183,7 +183,21 @@ def _curves(group: list[Result]) -> str | None:
     return charts.curves(group[0].table, curves, across, up)
 
 
-PICTURES: dict[str, Callable[[list[Result]], str | None]] = {"phases": _bars, "sweeps": _lines, "quality": _curves}
+def _simulated(group: list[Result]) -> str | None:
+    """A row's bytes as the parts of bars, and rates as lines over shards."""
+    names, sides = _by_side(group)
+    if group[0].unit == "B":
+        short = [name.removeprefix(" = ") for name in names]
+        return charts.bars(group[0].table, short, [Series(side, values) for side, values in sides.items()], "B")
+    return _lines(group) if list(group[0].case) == ["shards"] else None
+
+
+PICTURES: dict[str, Callable[[list[Result]], str | None]] = {
+    "phases": _bars,
+    "sweeps": _lines,
+    "quality": _curves,
+    "simulate": _simulated,
+}
 """Benchmark → the picture of one of its tables, if it has one."""
 
 

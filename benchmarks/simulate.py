@@ -15,16 +15,23 @@ from pathlib import Path
 
 import numpy as np
 
+import hotrow
 from benchmarks import harness, protocols, workload
 from benchmarks.cluster import DIM, ROWS, Sharded, ray_here
 from benchmarks.harness import Result
 from benchmarks.workload import STREAMS, Sizes, Workload
 from hotrow.cluster.planning.costs import Costs, distinct, exponent
+from hotrow.cluster.planning.plan import Bytes
 from hotrow.cluster.planning.simulation import Machine, Setup, simulate
 
 log = logging.getLogger("benchmarks")
 
 SHARDS = (1, 2, 4)
+BESIDE = f"A step on shards of this machine, simulated and real, Adam, D = {DIM}, 40,000 ids"
+_COUNTED = 40  # steps
+SKEW = 0.6
+"""An exponent that real ids have, see below."""
+MANY, BATCHES = (1, 4, 16, 64, 256, 1024), (40_000, 400_000, 4_000_000)
 COLUMNS = {"gowalla": "train.txt", "beauty": "Beauty.txt"}
 """Real ids: lines of a user and the items that belong to it."""
 FITTED, CHECKED = 4_000, (1_000, 40_000)
@@ -32,7 +39,9 @@ FITTED, CHECKED = 4_000, (1_000, 40_000)
 
 
 def run(sizes: Sizes) -> Iterator[Result]:
-    """The skew of real ids, then simulated steps and real ones."""
+    """Bytes, simulated rates and the skew of real ids; then simulated steps and real ones."""
+    yield from _bytes()
+    yield from _rates(quick=sizes.quick)
     yield from _skew()
     work = Workload(sizes.rows if sizes.quick else ROWS, DIM, "adam")
     with ray_here():
@@ -51,6 +60,35 @@ def measured(*, quick: bool = False) -> Costs:
     return MEASURED if quick else overheads(measure())
 
 
+def _bytes() -> Iterator[Result]:
+    """What a row takes in memory of a shard with 4 million of them."""
+    kinds = {"SGD": hotrow.SGD(), "row-wise Adagrad": hotrow.RowwiseAdagrad(), "Adam": hotrow.Adam()}
+    for name, optimizer in kinds.items():
+        for dim in (16, 32, 64, 128):
+            row = asdict(Bytes.of(4_000_000, dim, optimizer.slots(dim)))
+            for part, value in row.items():
+                if part != "strings":
+                    yield Result(
+                        "Bytes a row in a shard's memory, integer ids", {"": f"{name}, D = {dim}"}, part, "B", value
+                    )
+
+
+def _rates(*, quick: bool) -> Iterator[Result]:
+    """Ids a second by shards, each on a machine of 16 cores with 10 Gbit/s: simulated."""
+    from hotrow.cluster.planning.measured import MEASURED
+
+    for shards in MANY[:2] if quick else MANY:
+        for batch in BATCHES:
+            setup = Setup(
+                batch=batch, rows=10**10, zipf=SKEW, dim=DIM, slots=2 * DIM, shards=shards, shard_threads=8, threads=8
+            )
+            title = f"Simulated ids by shards, Adam, D = {DIM}, 10 billion rows, Zipf {SKEW:g}"
+            told = simulate(setup, MEASURED, steps=12)
+            yield Result(
+                title, {"shards": f"{shards:,}"}, f"batches of {batch:,}", "million/s", told.ids_per_second / 1e6
+            )
+
+
 def _beside(sizes: Sizes, work: Workload, costs: Costs, shards: int) -> Iterator[Result]:
     log.info("simulate: %d shards", shards)
     peer = type("Some", (Sharded,), {"shards": shards})(work, sizes.threads)
@@ -58,8 +96,11 @@ def _beside(sizes: Sizes, work: Workload, costs: Costs, shards: int) -> Iterator
     try:
         for stream in STREAMS:
             batches = workload.batches(stream, work.rows, sizes.batch)
-            sides = {"real": harness.steps_of([peer], batches, gradients).popitem()[1]}
-            real = min(harness.race(sides, sizes.rounds, sizes.steps)["real"])
+            ids = [peer.ids(rows) for rows in batches]
+            if not sizes.quick:
+                peer.settle(ids, gradients)
+            steps = harness.steps_of([peer], batches, gradients)
+            real = min(harness.race(steps, sizes.rounds, sizes.steps).popitem()[1])
             unique = float(np.mean([len(np.unique(rows)) for rows in batches]))
             cores = Machine(cores=os.cpu_count() or 1)
             setup = Setup(
@@ -67,12 +108,24 @@ def _beside(sizes: Sizes, work: Workload, costs: Costs, shards: int) -> Iterator
                 owner=cores, together=True, threads=sizes.threads,
             )  # fmt: skip
             told = simulate(setup, costs)
-            title = f"A step on shards, simulated and real, Adam, D = {work.dim}, {sizes.batch:,} ids, on this machine"
             case = {"ids": stream, "shards": shards}
-            yield Result(title, case, "real", "ms", real)
-            yield Result(title, case, "simulated", "ms", 1e3 * told.seconds, ratio=1e3 * told.seconds / real)
+            said = 1e3 * told.seconds
+            yield Result(BESIDE, case, "real", "ms", real)
+            yield Result(BESIDE, case, "simulated", "ms", said, ratio=said / real)
+            used, worked = 1e3 * _processors(peer, ids, gradients), said * told.busy["the owner's cores"] * cores.cores
+            yield Result(BESIDE, case, "processors, real", "ms", used)
+            yield Result(BESIDE, case, "processors, simulated", "ms", worked, ratio=worked / used)
     finally:
         peer.table.close()
+
+
+def _processors(peer: Sharded, ids: list[np.ndarray], gradients: np.ndarray) -> float:
+    """Seconds of all processors for a step, whatever else runs here."""
+    before = peer.processors()
+    for i in range(_COUNTED):
+        peer.step(ids[i % len(ids)], gradients)
+    peer.table.flush()
+    return (peer.processors() - before) / _COUNTED
 
 
 # --- how skewed real ids are -----------------------------------------------------------------------------------------

@@ -138,13 +138,18 @@ def _of_shard(times: _Times, rng: np.random.Generator, table: Keyed, n: int) -> 
     """The same keys never twice, for memory is what they wait for."""
     keys = [rng.permutation(ROWS)[:n].astype(np.uint64) for _ in range(1 + _ROUNDS)]
     gradients = rng.standard_normal((n, table.dim), np.float32)
-    first, then = iter(keys), iter(enumerate(keys, 1))
+    first, then, out = iter(keys), iter(enumerate(keys, 1)), np.empty((n, table.dim), np.float32)
+    rows: list[np.ndarray] = []
+
+    def fetch() -> None:
+        rows.append(table.fetched(next(first), out)[0])
+        table.numbers_of(rows[-1])
 
     def step() -> None:
         number, some = next(then)
-        table.step(some, gradients, 1e-3, number)
+        table.step(some, gradients, 1e-3, number, rows[number - 1])
 
-    spread = times.take("fetch", n, table.dim, lambda: table.numbers_of(table.fetched(next(first))[0]))
+    spread = times.take("fetch", n, table.dim, fetch)
     return spread + times.take("step", n, 3 * table.dim, step)
 
 

@@ -44,7 +44,7 @@ class Setup:
     shards, per_machine    how many there are, and how many of them share one machine
     shard_threads          that a shard's kernels use
     machine, owner         the shards' machines, and the owner's
-    together               all on the owner's machine, with nothing between them but its memory
+    together               all on the owner's machine: arrays are in memory that all share, and only headers are sent
     threads                that the owner's kernels use
     latency                seconds between two machines
     dense                  seconds of one core for the dense part of a step, in blocks that workers share
@@ -241,7 +241,8 @@ class _Run:
         yield self.turn.take()
 
     def _message(self, nbytes: float) -> float:
-        return self.costs.message.of(nbytes)
+        """What a message takes of an end of it; on one machine arrays lie in an arena, and aren't sent."""
+        return self.costs.message.of(0 if self.setup.together else nbytes)
 
     def _carried(self, out: _Host, into: _Host, nbytes: float) -> Event:
         """A message on its way; on one machine, or between two."""
