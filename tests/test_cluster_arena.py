@@ -108,6 +108,24 @@ def test_an_arena_that_is_not_known_or_has_no_such_place_is_refused() -> None:
         theirs.array(ours.name[3], ours.name[2] - 4, np.uint8, [8])
 
 
+def test_an_arena_that_has_ended_is_let_go_of_when_the_next_one_comes() -> None:
+    theirs, first, second = Arenas(), arena_of(), arena_of()
+    token = first.name[3]
+    assert theirs.know(first.name)
+    assert theirs.array(token, 0, np.uint8, [8]).size == 8
+    del first
+    gc.collect()
+    assert theirs.know(second.name)
+    with pytest.raises(ClusterError, match="isn't known"):
+        theirs.array(token, 0, np.uint8, [8])
+
+
+def test_a_forked_child_takes_nothing_of_its_parents_arena() -> None:
+    arena = arena_of()
+    arena.name[0] += 1  # as it looks from another process
+    assert arena.place(arena.empty((SMALL,), np.uint8)) is None
+
+
 # --- with Ray --------------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from collections import deque
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
@@ -51,12 +52,13 @@ class Arena:
     """One process's memory for arrays that shards read and write. Any thread may take some."""
 
     def __init__(self) -> None:
-        self._file = os.memfd_create("hotrow-arena")
-        os.ftruncate(self._file, _ROOM)
-        self._map = mmap.mmap(self._file, _ROOM)
+        file = os.memfd_create("hotrow-arena")
+        self._end = finalize(self, os.close, file)
+        os.ftruncate(file, _ROOM)
+        self._map = mmap.mmap(file, _ROOM)
         token = secrets.token_bytes(_TOKEN)
         self._map[:_TOKEN] = token
-        self.name: Name = [os.getpid(), self._file, _ROOM, token.hex()]
+        self.name: Name = [os.getpid(), file, _ROOM, token.hex()]
         self._base = np.frombuffer(self._map, np.uint8).ctypes.data
         self._top, self._lock = _PAGE, Lock()
         self._free: dict[int, list[int]] = {}
@@ -83,6 +85,8 @@ class Arena:
 
     def _take(self, nbytes: int) -> _Block | None:
         size = _rounded(nbytes)
+        if os.getpid() != self.name[0]:  # a forked child has the same bytes, which are its parent's
+            return None
         with self._lock:
             self._collect()
             free = self._free.get(size)
@@ -126,26 +130,28 @@ class Arenas:
     """Of other processes on this machine, for a shard: those that Ray has told it of."""
 
     def __init__(self) -> None:
-        self._known: dict[str, np.ndarray] = {}
+        self._known: dict[str, tuple[Path, np.ndarray]] = {}
 
     def know(self, name: Name) -> bool:
         """Map the arena of this name; False if it can't be reached from here."""
         pid, file, room, token = name
         if token in self._known:
             return True
+        path = Path(f"/proc/{int(pid)}/fd/{int(file)}")
         try:
-            with Path(f"/proc/{int(pid)}/fd/{int(file)}").open("r+b", buffering=0) as opened:
+            with path.open("r+b", buffering=0) as opened:
                 found = mmap.mmap(opened.fileno(), room)
         except (OSError, ValueError):
             return False
         if found[:_TOKEN].hex() != token:
             return False
-        self._known = {**self._known, token: np.frombuffer(found, np.uint8)}
+        alive = {other: known for other, known in self._known.items() if os.path.lexists(known[0])}
+        self._known = {**alive, token: (path, np.frombuffer(found, np.uint8))}
         return True
 
     def array(self, token: str, offset: int, dtype: Any, shape: list[int]) -> np.ndarray:
         """An array that lies there. ClusterError if none can."""
-        arena, nbytes = self._known.get(token), int(np.prod(shape)) * np.dtype(dtype).itemsize
+        (_, arena), nbytes = self._known.get(token, (None, None)), int(np.prod(shape)) * np.dtype(dtype).itemsize
         if arena is None or offset < 0 or offset + nbytes > len(arena):
             raise ClusterError(
                 f"got {nbytes} bytes at {offset} of an arena that has no such place, or isn't known here"
