@@ -110,6 +110,7 @@ def train(table, steps, seed):
     return table
 
 
+@pytest.mark.compiled  # sums in another order are machine code's, not Python's
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 def test_steps_are_the_same_for_any_number_of_threads(optimizer, monkeypatch):
     from hotrow.table import index, rows
@@ -124,6 +125,7 @@ def test_steps_are_the_same_for_any_number_of_threads(optimizer, monkeypatch):
     assert results[0] == results[1] == results[2]
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("mode", ["sum", "mean", "sqrtn", "max"])
 def test_bags_are_the_same_for_any_number_of_threads(mode, monkeypatch):
     from hotrow.table import batch
@@ -140,6 +142,7 @@ def test_bags_are_the_same_for_any_number_of_threads(mode, monkeypatch):
     assert results[0] == results[1] == results[2]
 
 
+@pytest.mark.compiled  # without, deltas have the same (tests/test_deltas.py) in a tenth of the time
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 def test_training_goes_on_after_a_save_as_if_there_had_been_none(optimizer):
     whole = train(train(hotrow.Table(7, optimizer=optimizer), 3, seed=1), 3, seed=2)

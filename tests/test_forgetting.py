@@ -194,6 +194,7 @@ def test_what_is_damaged_is_told_and_not_given_a_right_checksum(kept):
     assert trace.files(path) == set()
 
 
+@pytest.mark.compiled  # what is interrupted is the writing of files
 def test_an_interrupted_forgetting_can_be_begun_again_wherever_it_was(kept, monkeypatch):
     path, _, trace = kept
     numbers = snapshot.generations(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -125,6 +126,7 @@ def test_buckets_move_a_few_at_a_time_and_every_key_is_found_meanwhile(monkeypat
     assert moving > 100  # of 2,000 insertions
 
 
+@pytest.mark.compiled  # of a million keys, for pieces are given back of a large index alone
 def test_what_a_smaller_size_took_is_given_back_on_the_way(monkeypatch):
     given = []
 

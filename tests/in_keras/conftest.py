@@ -13,6 +13,15 @@ import pytest
 BACKEND = keras.backend.backend()
 
 
+@pytest.hookimpl(tryfirst=True)  # before those that are long are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is marked as told by some backends is long on the others: `make test-long` runs it on all."""
+    for item in items:
+        enough = item.get_closest_marker("enough")
+        if enough and BACKEND not in enough.args:
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(autouse=True)
 def _as_new():
     """Each test begins with the same seed, and leaves Keras's settings as they were."""

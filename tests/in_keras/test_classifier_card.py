@@ -6,12 +6,14 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from pyarrow import parquet
 from test_card import run
 
 from hotrow.apps.cli import main
 
 
+@pytest.mark.enough("torch")
 def test_a_classifier_has_a_card_whose_code_runs(tmp_path, monkeypatch):
     draw = np.random.default_rng(3)
     jobs = draw.choice(["cook", "smith"], 200)

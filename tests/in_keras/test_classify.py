@@ -104,6 +104,7 @@ def test_labels_of_many_classes():
     assert model.evaluate(columns_of(table), labels)["accuracy"] > 0.9
 
 
+@pytest.mark.enough("torch")
 def test_the_sections_of_debian_are_told_by_tags_and_dependencies():
     table = debian_packages()
     table = table.filter(pc.is_in(table["section"], pa.array(["games", "perl", "python", "fonts"])))
@@ -124,11 +125,13 @@ def together(columns, count=4000, seed=0):
     return made, (made["c0"] % 4 == made["c1"] % 4).astype(int)
 
 
+@pytest.mark.enough("torch")
 def test_what_only_two_columns_together_tell_is_learned():
     model = Classifier(**SMALL | {"epochs": 20}).fit(*together(3))
     assert model.evaluate(*together(3, seed=1))["auc"] > 0.95
 
 
+@pytest.mark.enough("torch")
 @pytest.mark.parametrize(("columns", "products"), [(1, 0), (2, 4), (32, 1024), (33, 0)])
 def test_the_net_gets_products_of_vectors_unless_they_are_one_or_too_many(tmp_path, columns, products):
     made, _ = together(max(columns, 2), 200)
@@ -140,6 +143,7 @@ def test_the_net_gets_products_of_vectors_unless_they_are_one_or_too_many(tmp_pa
     assert np.array_equal(Classifier.load(tmp_path / "m").predict_proba(given), model.predict_proba(given))
 
 
+@pytest.mark.enough("torch")
 @pytest.mark.parametrize(("many", "dropout", "rate", "size"), [(901, 0.3, 2e-3, 36), (900, 0.2, 4e-3, 45)])
 def test_steps_suit_the_number_of_rows_unless_asked_otherwise(monkeypatch, many, dropout, rate, size):
     monkeypatch.setattr(classify, "_MANY", many)
@@ -249,6 +253,7 @@ def test_from_a_file_to_predictions(capfd, tmp_path, backend):
     assert main(["predict", str(folder), str(tmp_path / "new.parquet")]) == 1
 
 
+@pytest.mark.enough("torch")
 def test_pairs_with_drawn_negatives(capfd, tmp_path):
     random = np.random.default_rng(0)
     user = random.integers(0, 60, 1500)
@@ -267,6 +272,7 @@ def test_pairs_with_drawn_negatives(capfd, tmp_path):
     assert report["rows"]["test_positives"] == 150
 
 
+@pytest.mark.enough("torch")
 def test_ctrl_c_leaves_the_model_so_far(tmp_path):
     parquet.write_table(people(), tmp_path / "people.parquet")
     program = (
@@ -316,6 +322,7 @@ def test_frappe_is_told_without_what_gives_negatives_away(capfd, tmp_path, seed)
     assert report["model"]["auc"] > report["logistic"]["auc"]
 
 
+@pytest.mark.enough("torch")
 @pytest.mark.skipif(not (DATA / "frappe").is_dir(), reason=f"no data at {DATA}; set HOTROW_DATA")
 def test_the_benchmark_of_frappe_draws_the_rows_that_the_command_does():
     frame = frappe._frame()

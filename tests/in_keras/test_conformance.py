@@ -39,6 +39,7 @@ class DotLoss(keras.losses.Loss):
         return keras.ops.sum(y_true * y_pred, axis=-1)
 
 
+@pytest.mark.enough("torch")  # a backend has no part in the optimizers; Adam comes with each kind of ids
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
 def test_the_trained_table_is_the_same_to_the_bit(optimizer):
     conformance.check_trained(InKeras(optimizer), "small")

@@ -13,7 +13,6 @@ TUTORIALS = [ROOT / "docs" / name for name in ("tutorial.md", "tutorial.zh.md")]
 DOCUMENTS = [*TUTORIALS, ROOT / "docs" / "keras.md", ROOT / "docs" / "classify.md"]
 PRINT = re.compile(r" *print\(.*\) +# (?P<says>.*)")
 
-each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 each_tutorial = pytest.mark.parametrize("document", TUTORIALS, ids=lambda path: path.name)
 
 
@@ -28,7 +27,13 @@ def is_said(line: str, comment: str) -> bool:
 
 @pytest.mark.compiled
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="the main run has it")
-@each_document
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(path, id=path.name, marks=pytest.mark.enough("torch") if path is TUTORIALS[1] else [])
+        for path in DOCUMENTS
+    ],
+)
 def test_its_code_runs_and_prints_what_it_says(document, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "__main__"}
@@ -43,6 +48,7 @@ def test_its_code_runs_and_prints_what_it_says(document, tmp_path, monkeypatch, 
 
 
 @pytest.mark.compiled
+@pytest.mark.enough("torch")  # the commands know nothing of Keras
 @each_tutorial
 def test_its_commands_print_what_it_shows(document):
     for block in blocks(document.read_text("utf-8")):

@@ -145,7 +145,7 @@ def test_an_id_that_stands_for_nothing_is_zeros_and_never_trained():
 
 @pytest.mark.parametrize("pooling", ["mean", "sum", "sqrtn", "max"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
-@pytest.mark.parametrize("mode", ["concat", "dict"])
+@pytest.mark.parametrize("mode", ["concat", pytest.param("dict", marks=pytest.mark.enough("torch"))])
 def test_bags_are_pooled_and_trained_as_the_tables_own(pooling, weighted, mode):
     if weighted and pooling == "max":
         pytest.skip("max takes no weights")

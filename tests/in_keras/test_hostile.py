@@ -63,6 +63,7 @@ LOADERS = {
 }
 
 
+@pytest.mark.enough("torch")
 @pytest.mark.parametrize("name", LOADERS)
 def test_a_cut_or_flipped_part_gives_the_same_table_or_an_error_of_ours(tmp_path, name):
     tried, same = loaders.sweep(LOADERS[name], tmp_path, lambda data: loaders.some(data, 3, 60))
@@ -90,6 +91,7 @@ def refused(change, tmp_path):
     return str(error.value)
 
 
+@pytest.mark.enough("torch")
 def test_an_array_whose_bytes_are_in_another_file_is_not_read(tmp_path):
     (tmp_path / "secret").write_bytes(b"cupmug")
 
@@ -109,6 +111,7 @@ def test_an_array_whose_bytes_are_in_another_file_is_not_read(tmp_path):
         assert "text isn't an array of numbers in this file" in refused(change, tmp_path)
 
 
+@pytest.mark.enough("torch")
 def test_an_array_that_claims_more_than_is_stored_takes_no_memory(tmp_path):
     def endless(file, text):
         del file["weights"]
@@ -128,6 +131,7 @@ def test_an_array_that_claims_more_than_is_stored_takes_no_memory(tmp_path):
     assert "the part of layer 'mine': claims 41" in refused(many, tmp_path)
 
 
+@pytest.mark.enough("torch")
 def test_texts_of_hdf5_are_no_arrays_of_ours(tmp_path):
     def texts(file, text):
         del file["text"]
