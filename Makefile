@@ -38,6 +38,12 @@ ONCE := $(foreach name,\
     serve serve_following serve_hostile serve_program serve_soak,--ignore=tests/test_$(name).py) \
     --ignore-glob='tests/test_cluster*.py'
 
+# What lets a table do what tests of tables do, and calls no kernel by itself: programs, measurements, what is made of models.
+# Whether an index leaves its array depends on none of it.
+ABOVE := $(foreach name,\
+    bench charts classify cli cli_features debian_packages format machine_code measured memory metrics quality ratings reading \
+    report times torch_data tuning,--ignore=tests/test_$(name).py)
+
 # What goes through every line of the kernels, for kernels as plain Python are slow: a file of kernels is seen by these. `make
 # coverage` fails where lines are left; whether what comes out is right, the compiled and the bounds-checked run say for all.
 SEEN := $(foreach name,\
@@ -99,7 +105,7 @@ coverage: $(VENV)/.dev ## how much of the code those before it have run
 	$(BIN)/coverage report --include='*/hotrow/kernels/*' --precision=1 --fail-under=97
 
 bounds: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests with every index into an array checked
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/bounds" $(BIN)/python -m pytest $(WORKERS) $(ONCE)
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/bounds" $(BIN)/python -m pytest $(WORKERS) $(ONCE) $(ABOVE)
 
 bench: $(VENV)/.bench ## measure beside the peers, torch, FBGEMM and Keras; BENCH="step --rounds 3" passes arguments on
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -6,11 +6,17 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's own notes on this machine's processor
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's threads wait for each other: 12 times as long on a busy machine
+if os.environ.get("KERAS_BACKEND") == "jax":  # its compiler takes most of the time; with less to do, a third less
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+
+import gc
 
 import keras
 import pytest
 
 BACKEND = keras.backend.backend()
+
+gc.freeze()  # what frameworks have made stays: it needn't be looked through again and again
 
 
 @pytest.hookimpl(tryfirst=True)  # before those that are long are left out

@@ -50,6 +50,7 @@ def forms_of(name, ids):
 some = [("functional", name) for name in IDS] + [(kind, name) for kind in KINDS[1:] for name in ("unsigned", "strings")]
 
 
+@pytest.mark.enough("torch")
 @pytest.mark.parametrize(("kind", "name"), some)
 def test_ids_of_every_kind_and_form_are_themselves(kind, name):
     ids = IDS[name]
@@ -72,6 +73,7 @@ def test_ids_of_every_kind_and_form_are_themselves(kind, name):
     assert sorted(map(str, table.ids().tolist())) == sorted({str(i) for row in ids for i in row})
 
 
+@pytest.mark.enough("torch")
 @pytest.mark.parametrize(("kind", "name"), some)
 def test_columns_of_rank_1_are_themselves(kind, name):
     flat = [i for row in IDS[name] for i in row]
@@ -205,6 +207,7 @@ def test_a_column_that_is_missing_is_named():
 # --- targets ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.enough("torch")
 @pytest.mark.parametrize("form", [list, pa.array, pd.Series, pl.Series], ids=["list", "Arrow", "pandas", "polars"])
 def test_rank_1_targets_and_weights_equal_the_columns_by_hand(form):
     ids, y, weight = ["a", "b", "a", "c"], [0, 1, 1, 0], [1.0, 0.5, 2.0, 0.0]
@@ -264,6 +267,7 @@ def test_targets_stay_as_they_are_where_the_output_has_no_rank_for_a_column():
 # --- refused ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.enough("torch")
 @pytest.mark.parametrize("kind", ["functional", "sequential"])
 @pytest.mark.parametrize(
     "bad",

@@ -66,7 +66,7 @@ def assert_alike(ends, losses, tolerance=1e-5):
     np.testing.assert_allclose(losses[0][0], losses[1][0], rtol=1e-5)
 
 
-# TensorFlow and JAX run the same formulas of Keras; torch has its own of each optimizer. What surrounds them is each one's.
+# TensorFlow and JAX run the same formulas of Keras, torch has its own of each optimizer; the rest is each one's.
 SURROUNDED = {"SGD", "Adam", "weight decay", "clipvalue", "clipnorm", "accumulated", "schedule"}
 formulas = pytest.mark.enough("tensorflow", "torch")
 

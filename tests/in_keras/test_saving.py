@@ -361,6 +361,7 @@ def test_arrays_without_a_table_are_refused_and_change_nothing():
     np.testing.assert_array_equal(out_of(model, "string"), out)
 
 
+@pytest.mark.enough("torch")
 @pytest.mark.parametrize(
     ("make", "text"),
     [
@@ -742,6 +743,7 @@ BAD = {
 }
 
 
+@pytest.mark.enough("torch")
 @pytest.mark.parametrize("change", BAD.values(), ids=BAD.keys())
 def test_a_part_that_no_layer_wrote_is_corrupt_and_changes_nothing(change):
     layer = hotrow.keras.Embedding(None, 4, optimizer=hotrow.Adam(0.1), name="mine")
@@ -792,6 +794,7 @@ class Unreadable(dict):
         raise OSError("Can't synchronously read data")
 
 
+@pytest.mark.enough("torch")
 def test_a_part_that_can_not_be_read_is_corrupt():
     layer = hotrow.keras.Embedding(None, 4, name="mine")
     with pytest.raises(hotrow.CorruptError, match=r"the part of layer 'mine' can't be read: Can't synchronously"):
