@@ -30,7 +30,7 @@ def check_two_towers():
     path = EXAMPLES / "two_towers_keras.py"
     assert len(path.read_text("utf-8").splitlines()) <= 60
     strict = ["-W", "error", "-W", "ignore:__array__ implementation:DeprecationWarning"]
-    env = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}  # see conftest.py; here speed counts
+    env = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}  # conftest.py
     done = subprocess.run([sys.executable, *strict, path], capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stderr
     found = {name: float(value) for name, value in RESULT.findall(done.stdout)}
