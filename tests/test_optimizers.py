@@ -232,6 +232,7 @@ def keras_ends(tmp_path_factory):
     return np.load(folder / "out.npy")
 
 
+@pytest.mark.compiled  # without, to be as specified is enough
 @pytest.mark.skipif(find_spec("keras") is None, reason="Keras isn't installed")
 @pytest.mark.parametrize("case", [pytest.param(i, id=repr(pair[0])) for i, pair in enumerate(KERAS)])
 def test_steps_on_every_row_end_where_keras_ends(case, keras_ends):

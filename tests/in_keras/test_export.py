@@ -62,6 +62,7 @@ def read(folder, files):
     return {name: np.array(bits, np.uint32).view(np.float32) for name, bits in found.items()}
 
 
+@pytest.mark.enough("tensorflow")  # which reads it, whatever runs here
 def test_a_model_of_keras_s_own_layers_gives_the_same_vectors_where_there_is_no_hotrow(tmp_path):
     sides = {
         "text.keras": Vectors.of(TEXTS, matrix(len(TEXTS))),
@@ -89,6 +90,7 @@ def test_its_layers_can_be_used_on_each_backend(tmp_path, ids):
     assert (vectors == side.lookup(ids[::-1])).all()
 
 
+@pytest.mark.enough("torch")
 def test_a_column_of_a_classifier_is_exported_by_its_name(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     columns = {"what": ["cup", "mug", "lamp", "bulb"] * 10, "price": [4.0, 5.0, 40.0, None] * 10}

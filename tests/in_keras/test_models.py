@@ -678,6 +678,7 @@ def test_compute_mask_says_which_ids_are_not_padding(backend):
 # --- summary ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.enough("torch")
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_summary_shows_rows_and_memory(kind):
     model, table = nets.vectors(kind, length=2)

@@ -149,6 +149,7 @@ def test_what_is_saved_beside_training_is_of_one_step(tmp_path):
     assert steps[-1] == 12
 
 
+@pytest.mark.enough("torch")
 def test_one_that_is_due_while_another_is_written_is_left_out_and_the_end_is_saved(tmp_path, monkeypatch, caplog):
     go_on, write_all = threading.Event(), files.write_all
 
@@ -173,6 +174,7 @@ def test_one_that_is_due_while_another_is_written_is_left_out_and_the_end_is_sav
     assert saving.restored["step"] == 2
 
 
+@pytest.mark.enough("torch")
 def test_a_full_disk_is_told_and_stops_nothing(tmp_path, monkeypatch, caplog):
     first = compiled(sequential())
     fit(first, SnapshotCallback(tmp_path), stop=1)
@@ -197,6 +199,7 @@ def test_a_full_disk_is_told_and_stops_nothing(tmp_path, monkeypatch, caplog):
     assert contents(other) == contents(model)
 
 
+@pytest.mark.enough("torch")
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_trained(tmp_path):
     model = compiled(sequential())
     before = contents(model)
@@ -214,6 +217,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_trained(t
             SnapshotCallback(tmp_path / "run", every=every)
 
 
+@pytest.mark.enough("torch")
 def test_damage_is_an_error_and_changes_nothing(tmp_path):
     saving = SnapshotCallback(tmp_path)
     fit(compiled(sequential()), saving, stop=1)
@@ -232,6 +236,7 @@ def test_damage_is_an_error_and_changes_nothing(tmp_path):
     assert saving.restore(model) == 2
 
 
+@pytest.mark.enough("torch")
 def test_another_model_is_refused_and_nothing_changes(tmp_path):
     saving = SnapshotCallback(tmp_path)
     fit(compiled(sequential()), saving, stop=1)
