@@ -30,6 +30,9 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 # own, so that what a file imports and trains is mostly imported and trained once, and takes from another's at the end.
 WORKERS := -n auto --maxprocesses 4 --dist worksteal
 
+# What took longest is told at the end of each run. One that takes more than ten seconds is to be `long`: see CONTRIBUTING.md.
+SLOWEST := --durations=12 --durations-min=5
+
 # What comes out the same whichever way kernels run: once is enough.
 ONCE := $(foreach name,\
     house docs ops crashes disk faults killed model_crashes hostile checkpoint torch_snapshots jax_examples torch_example \
@@ -89,15 +92,15 @@ lint: $(VENV)/.dev ## style, types and the rooms' walls
 
 compiled: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests as users run the code
 	rm -f .coverage .coverage.*
-	NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/compiled" $(BIN)/coverage run -m pytest $(WORKERS)
+	NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/compiled" $(BIN)/coverage run -m pytest $(WORKERS) $(SLOWEST)
 
 interpreted: $(VENV)/.dev ## the tests with kernels as plain Python, where coverage sees them
-	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest $(WORKERS) $(SEEN)
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest $(WORKERS) $(SLOWEST) $(SEEN)
 
 keras: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests of hotrow.keras, on each of its backends
 	for backend in $(BACKENDS); do echo "Keras on $$backend"; \
 	    KERAS_BACKEND=$$backend NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/compiled" \
-	        $(BIN)/coverage run -m pytest $(WORKERS) tests/in_keras; done
+	        $(BIN)/coverage run -m pytest $(WORKERS) $(SLOWEST) tests/in_keras; done
 
 coverage: $(VENV)/.dev ## how much of the code those before it have run
 	$(BIN)/coverage combine --quiet
@@ -105,7 +108,7 @@ coverage: $(VENV)/.dev ## how much of the code those before it have run
 	$(BIN)/coverage report --include='*/hotrow/kernels/*' --precision=1 --fail-under=97
 
 bounds: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests with every index into an array checked
-	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/bounds" $(BIN)/python -m pytest $(WORKERS) $(ONCE) $(ABOVE)
+	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/bounds" $(BIN)/python -m pytest $(WORKERS) $(SLOWEST) $(ONCE) $(ABOVE)
 
 bench: $(VENV)/.bench ## measure beside the peers, torch, FBGEMM and Keras; BENCH="step --rounds 3" passes arguments on
 	$(BIN)/python -m benchmarks $(BENCH)
