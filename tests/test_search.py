@@ -88,7 +88,7 @@ def asked(draw):
     return vectors, queries.astype(np.float32), draw(st.integers(1, 70)), mask, draw(st.sampled_from([None, without]))
 
 
-@settings(max_examples=60)
+@settings(max_examples=min(60, settings().max_examples))
 @pytest.mark.parametrize("method", ["exact", "usearch"])
 @pytest.mark.parametrize("metric", METRICS)
 @given(asked())
@@ -99,6 +99,7 @@ def test_the_nearest_are_those_of_a_sort_with_filters_and_rows_left_out(metric, 
     check(search, queries, k, mask=mask, without=without)
 
 
+@pytest.mark.compiled  # millions of scores
 @pytest.mark.parametrize("metric", METRICS)
 def test_it_is_the_same_in_blocks_and_on_any_number_of_threads(metric, monkeypatch):
     vectors = clusters(9_000)
