@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import signal
 
+# Threads of OpenMP, such as torch's, would go round in circles while they wait, where other tests could use the time.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import pytest
 from hypothesis import HealthCheck, settings
 
