@@ -105,7 +105,7 @@ keras: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests of hotrow.keras, on each
 coverage: $(VENV)/.dev ## how much of the code those before it have run
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-	$(BIN)/coverage report --include='*/hotrow/kernels/*' --precision=1 --fail-under=97
+	$(BIN)/coverage report --include='*/hotrow/kernels/*' --precision=1 --fail-under=96
 
 bounds: $(VENV)/.dev $(MACHINE_CODE)/.fresh ## the tests with every index into an array checked
 	NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$PWD/$(MACHINE_CODE)/bounds" $(BIN)/python -m pytest $(WORKERS) $(SLOWEST) $(ONCE) $(ABOVE)
