@@ -51,7 +51,7 @@ ABOVE := $(foreach name,\
 # coverage` fails where lines are left; whether what comes out is right, the compiled and the bounds-checked run say for all.
 SEEN := $(foreach name,\
     arrays bag_codes codes collisions conformance decimals deltas determinism evaluation fingerprint forgetting ids index \
-    optimizers pooling ranking saving search stage strings table texts threads views,tests/test_$(name).py)
+    optimizers pooling ranking saving search snapshot stage strings table texts threads views,tests/test_$(name).py)
 
 # The backends of hotrow.keras, each in processes of its own.
 BACKENDS := tensorflow jax torch
