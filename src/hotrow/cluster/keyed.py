@@ -13,11 +13,16 @@ import numpy as np
 
 from hotrow.table import ids as ids_
 from hotrow.table.batch import Groups
+from hotrow.table.changes import Changes
+from hotrow.table.kept import Saved
+from hotrow.table.optimizers import Optimizer
 from hotrow.table.state import State
 from hotrow.table.table import Table
 
 NUMBER = "number"
 WIDTH = 2
+HOME, SAVES = "home", "saves"
+"""Where a shard is written: what has changed is noted for each apart, for each has deltas of its own."""
 
 
 class Keyed(Table):
@@ -25,6 +30,31 @@ class Keyed(Table):
 
     more_slots = {NUMBER: WIDTH}  # noqa: RUF012 — as it is declared above
     _known: np.ndarray | None = None
+    _follows = HOME
+    _aside: tuple[Saved | None, Changes | None] = None, None
+    """Of the place that isn't followed now: what it has, and what has changed since."""
+
+    def turn_to(self, place: str) -> None:
+        """What is saved next, and `saved`, are about HOME or SAVES. No save is under way."""
+        if place != self._follows:
+            with self.lock.writing():
+                self._follows = place
+                self._aside, (self._saved, self._changes) = (self._saved, self._changes), self._aside
+
+    def _before_change(self, rows: np.ndarray) -> None:
+        super()._before_change(rows)
+        if self._aside[1] is not None:
+            self._aside[1].mark(rows, self._index.n_rows)
+
+    def set_optimizer(self, optimizer: Optimizer, *, fresh: bool = False) -> None:
+        """As of `Table`."""
+        every, before = np.arange(self._index.n_rows, dtype=np.int32), self._rows
+        numbers = self.numbers_of(every)
+        super().set_optimizer(optimizer, fresh=fresh)
+        if self._rows is not before:  # each row has other slots, and keeps its number; no delta
+            self._aside = None, None
+            with self.lock.writing():
+                self._number(every, numbers)
 
     def locate(self, keys: np.ndarray, texts: Any) -> tuple[np.ndarray, np.ndarray]:
         """The rows of ids, int32 (n,), −1 for none, and the keys that they go by, which differ where strings collide.
@@ -96,6 +126,8 @@ class Keyed(Table):
         """
         rows = self._index.find(keys)[0] if rows is None else rows
         every = np.arange(len(rows) + 1, dtype=np.int32)
+        if self._cut is not None:  # it is being written: no more of it is copied than memory has room for
+            self._cut.wait_for_room(len(rows))
         with self.lock.writing():
             self._steps = number - 1
             self._move(rows, Groups(every, every[:-1]), gradients, rate)
@@ -116,8 +148,9 @@ class Keyed(Table):
             sizes = self._sizes(rows[here])
             if self._cut is not None:
                 self._cut.keep(rows[here])
-            if self._changes is not None:
-                self._changes.erase(keys[here], rows[here], self._index.n_rows)
+            for changes in (self._changes, self._aside[1]):
+                if changes is not None:
+                    changes.erase(keys[here], rows[here], self._index.n_rows)
             self._erase(keys[here], rows[here])
         return sizes
 

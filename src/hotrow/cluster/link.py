@@ -1,17 +1,15 @@
-"""One shard, from outside: requests and their answers, and for the owner the changes that it hasn't on disk yet.
+"""One shard, from outside: requests and their answers. Who only reads has this; an `OwnLink` also makes changes.
 
-```
- owner ──change 7──change 8──▶ shard         the log has 5 … 8: the shard's home has all up to 4
-         log [5 6 7 8]          applied 6, durable 4
-```
-A shard that died comes back with what its home has, and is sent the log from there on. It passes by what it has.
+A shard that dies is started again by Ray, as another **life** of it: whoever waited for the one before looks, finds the
+new one, and asks again.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
@@ -20,18 +18,21 @@ import numpy as np
 
 from hotrow.cluster.arena import Arena
 from hotrow.cluster.connecting import ray_module, zmq_module
+from hotrow.cluster.whole import uninterrupted
 from hotrow.cluster.wire import decode, encode
-from hotrow.errors import ClusterError
+from hotrow.errors import ClusterError, HotrowError
 
 PATIENCE = 120.0
-"""Seconds that a shard may take to come back."""
-_FIRST_LOOK, _LOOK = 250, 1000  # milliseconds without an answer after which the shard is looked at
-_WINDOW = 16  # changes under way at most: a slow shard holds its owner up
-_LOG = 1 << 30
-"""Bytes of changes that a link keeps before it asks for them to be written; at twice as many it waits."""
+"""Seconds that a shard may take to come back, or to say anything, unless the table was told otherwise."""
+_FIRST_LOOK, _LOOK = 0.25, 1.0  # seconds without an answer after which the shard is looked at
+_HELLO = 1.0  # seconds that a look waits
+_PAUSE = 0.05  # seconds between two looks at a shard that is being started
+_MOST_LIVES = 8  # that a shard may begin without getting anywhere, until patience runs out all the same
+_SPARE = 8  # answers that a thread keeps that nobody has asked for yet
 
 Answer = tuple[dict[str, Any], list[np.ndarray]]
-_ids = count(1)
+ids = count(secrets.randbits(48))
+"""Numbers of requests; no other process has the same, for a shard remembers what was asked by them."""
 
 
 @dataclass
@@ -53,36 +54,64 @@ class _Thread:
     epoch: int = 0
     answers: dict[int, Answer] = field(default_factory=dict[int, Answer])
 
-    def __del__(self) -> None:
-        """Its thread, or the link, has ended."""
+    def shut(self) -> None:
+        """Close the socket, if there is one."""
         if self.socket is not None:
             self.socket.close(0)
+            self.socket = None
+
+    def __del__(self) -> None:
+        self.shut()  # the thread has ended, or the link
+
+
+class Patience:
+    """How long nothing may move."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.moved()
+
+    def moved(self) -> None:
+        """From now on it is counted anew."""
+        self._until = time.monotonic() + self._seconds
+
+    def left(self) -> float:
+        """Seconds, 0 or less when it is over."""
+        return self._until - time.monotonic()
 
 
 class Link:
-    """To the shard of this actor. Any thread may ask; changes are made under the table's lock."""
+    """To the shard of this actor. Any thread may ask.
 
-    def __init__(self, actor: Any, name: str, secret: str) -> None:
-        self.actor, self.name = actor, name
-        self._secret = secret
-        self._context = zmq_module().Context.instance()
-        self._node = ray_module().get_runtime_context().get_node_id()
+    patience  seconds that the shard may be away, or silent, until a ClusterError says so
+    """
+
+    def __init__(self, actor: Any, name: str, secret: str, patience: float = PATIENCE) -> None:
+        self.actor, self.name, self.patience = actor, name, patience
+        self.secret = secret
+        self.context = zmq_module().Context.instance()
+        self.node = ray_module().get_runtime_context().get_node_id()
+        self._process = os.getpid()
         self._mine = threading.local()
-        self._looking = threading.RLock()
+        self.guard = threading.RLock()
+        """Held by whoever looks, or uses what all threads share."""
         self._epoch = 0
         self._incarnation = self._endpoint = ""
         self.arena: Arena | None = None
         """Memory of this process, for what goes to the shard and comes from it."""
         self._shares = False
-        self._changes: Any = None
-        self._opened: set[Any] = set()
-        self._log: deque[tuple[int, dict[str, Any], list[np.ndarray], int]] = deque()
-        self._logged = 0
-        self.sent = self.acknowledged = self.durable = 0
-        """Numbers of the last change that was sent, that the shard has, and that its home has."""
-        self._keeping: int | None = None
-        self.orders: dict[int, dict[str, Any] | None] = {}
+        self._hello: Any = None
+        self._problem: Any = None
+        self.is_away = False
+        """Whether it didn't answer the last look."""
+        self.ended = ""
+        """Why nothing can be asked any more, if so."""
+        self.lives = 0
+        """How many it has begun since it last got anywhere."""
         self.revivals = 0
+        """How often it has come back."""
+        self.sent = 0
+        """The number of the last change that this process knows of: what it reads has that one in."""
 
     # --- ask ---------------------------------------------------------------------------------------------------------
 
@@ -93,11 +122,13 @@ class Link:
         arrays: list[np.ndarray] | None = None,
         room: list[np.ndarray] | None = None,
     ) -> Asked:
-        """Send a request; `wait` gives the answer. room: arrays of the arena, where a shard that shares it answers."""
-        if not self._epoch:
-            self._look()
-        number = next(_ids)
-        told = {"what": what, "id": number, "secret": self._secret, **fields}
+        """Send a request; `wait` gives the answer. room: arrays of the arena, where a shard that shares it answers.
+
+        ClusterError if the shard isn't there, or was never ours.
+        """
+        self.meet()
+        number = next(ids)
+        told = {"what": what, "id": number, "secret": self.secret, **fields}
         asked = Asked(number, told, arrays or [], room or [])
         self._send(asked)
         return asked
@@ -105,9 +136,11 @@ class Link:
     def _send(self, asked: Asked) -> None:
         mine = self._own()
         asked.epoch = mine.epoch
-        mine.socket.send_multipart(encode(asked.fields, asked.arrays, self._shared(), asked.room), copy=False)
+        parts = encode(asked.fields, asked.arrays, self.shared(), asked.room)
+        with uninterrupted():  # half a message would be the beginning of the next
+            mine.socket.send_multipart(parts, copy=False)
 
-    def _shared(self) -> Arena | None:
+    def shared(self) -> Arena | None:
         """The arena, if the shard as it lives now sees it."""
         return self.arena if self._shares else None
 
@@ -116,27 +149,26 @@ class Link:
         mine = getattr(self._mine, "thread", None)
         if mine is None:
             mine = self._mine.thread = _Thread()
-        if mine.epoch != self._epoch:
-            if mine.socket is not None:
-                mine.socket.close(0)
-            with self._looking:
-                self._opened.discard(mine.socket)
-                mine.epoch, mine.socket = self._epoch, self._open()
+        if mine.epoch != self._epoch or mine.socket is None:
+            self._check_ended()
+            with self.guard:
+                mine.shut()
+                mine.answers.clear()
+                mine.epoch, mine.socket = self._epoch, self.open()
         return mine
 
-    def _open(self) -> Any:
+    def open(self) -> Any:
+        """A socket to the shard as it lives now."""
         zmq = zmq_module()
-        socket = self._context.socket(zmq.DEALER)
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.SNDHWM, 0)
-        socket.setsockopt(zmq.RCVHWM, 0)
+        socket = self.context.socket(zmq.DEALER)
+        for option in (zmq.LINGER, zmq.SNDHWM, zmq.RCVHWM):  # who asks has a bound of its own
+            socket.setsockopt(option, 0)
         socket.connect(self._endpoint)
-        self._opened.add(socket)
         return socket
 
     def wait(self, asked: Asked) -> Answer:
         """The answer. A shard that has died meanwhile is asked again once it is back. ClusterError if it refuses."""
-        look, until = _FIRST_LOOK, time.monotonic() + PATIENCE
+        look, silent, again, patience = _FIRST_LOOK, 0, 2, Patience(self.patience)
         while True:
             mine = self._own()
             if asked.epoch != mine.epoch:
@@ -145,166 +177,150 @@ class Link:
             if answer is not None:
                 if answer[0].get("error"):
                     raise ClusterError(f"{self.name}: {answer[0]['error']}")
+                self.lives = 0
                 return answer
-            if mine.socket.poll(look):
-                got = decode(mine.socket.recv_multipart(copy=False))
-                mine.answers[got[0]["id"]] = got
+            if mine.socket.poll(_PAUSE * 1000 if self.is_away else look * 1000):
+                self._receive(mine)
                 continue
-            if self._look():
-                until = time.monotonic() + PATIENCE
-            elif time.monotonic() > until:
-                raise ClusterError(f"{self.name} is there, and hasn't answered for {PATIENCE:.0f} s")
-            look = _LOOK
+            look, silent = _LOOK, silent + 1
+            self.see(patience)
+            if self.is_afar and silent == again and not self.is_away:  # a connection may have been lost
+                self._send(asked)
+                again *= 2
+
+    @staticmethod
+    def _receive(mine: _Thread) -> None:
+        got = decode(mine.socket.recv_multipart(copy=False))
+        mine.answers[got[0]["id"]] = got
+        while len(mine.answers) > _SPARE:  # of requests that nobody waits for any more, after a Ctrl-C
+            del mine.answers[next(iter(mine.answers))]
+
+    def call(self, method: str, *args: Any, **options: Any) -> Any:
+        """What a method of its actor gives, which may be large. It is called again if the shard dies meanwhile."""
+        return self.called(self.begin(method, *args, **options))
+
+    def begin(self, method: str, *args: Any, **options: Any) -> tuple[Any, str, tuple[Any, ...], dict[str, Any]]:
+        """Call a method of its actor; `called` waits for what it gives."""
+        self.meet()
+        return getattr(self.actor, method).remote(*args, **options), method, args, options
+
+    def called(self, begun: tuple[Any, str, tuple[Any, ...], dict[str, Any]]) -> Any:
+        """What a method gave that was begun."""
+        ray, patience = ray_module(), Patience(self.patience)
+        reference, method, args, options = begun
+        while True:
+            try:
+                return ray.get(reference, timeout=_LOOK)
+            except ray.exceptions.GetTimeoutError:
+                self.see(patience)
+                if not self.is_away:  # it takes its time
+                    patience.moved()
+            except ray.exceptions.RayTaskError as error:
+                raise ClusterError(f"{self.name}: {_short(error.cause)}") from error
+            except ray.exceptions.RayError:
+                self.see(patience)
+                reference = getattr(self.actor, method).remote(*args, **options)
 
     # --- life --------------------------------------------------------------------------------------------------------
 
-    def _look(self) -> bool:
-        """See whether the shard lives another life than before, and if so go on with that; ClusterError if none."""
-        with self._looking:
-            told = self._hello()
-            if told["incarnation"] == self._incarnation:
+    @property
+    def is_afar(self) -> bool:
+        """Whether it is on another node."""
+        return self._endpoint.startswith("tcp")
+
+    def meet(self) -> None:
+        """See that this process may ask, and wait for the shard if nobody has yet."""
+        if os.getpid() != self._process:
+            raise ClusterError(
+                f"{self.name} is asked by another process than opened it, perhaps a fork of that; expected "
+                "hotrow.cluster.attach(table.name) there, or a process that is started anew (spawn)"
+            )
+        self._check_ended()
+        if not self._epoch:
+            patience = Patience(self.patience)
+            while not self._epoch:
+                self.see(patience)
+
+    def _check_ended(self) -> None:
+        if self.ended:
+            raise ClusterError(f"{self.name} {self.ended}")
+
+    def see(self, patience: Patience) -> None:
+        """Look whether the shard lives, and go on with a new life of it. ClusterError once patience is over."""
+        if self.look() and self.lives <= _MOST_LIVES:
+            patience.moved()
+        if patience.left() <= 0:
+            raise self.away()
+
+    def look(self) -> bool:
+        """Whether it lives another life than before, with which all goes on; takes `_HELLO` seconds at most."""
+        with self.guard:
+            self._check_ended()
+            told = self._ask_hello()
+            self.is_away = told is None
+            if told is None:
                 return False
-            self.revivals += bool(self._incarnation)
-            self._incarnation, self._endpoint = told["incarnation"], told["endpoint"]
-            self._shares = told["shares"]
-            self._epoch += 1
-            if self._changes is not None:
-                self._changes.close(0)
-                self._opened.discard(self._changes)
-            self._changes = self._open()
-            self._keeping = None
-            self.orders.clear()
-            self._resend(told["applied"])
+            if told["incarnation"] == self._incarnation:
+                self.heard(told)
+                return False
+            with uninterrupted():
+                self.revivals += bool(self._incarnation)
+                self.lives += bool(self._incarnation)
+                self._incarnation, self._endpoint = told["incarnation"], told["endpoint"]
+                self._shares = told["shares"]
+                self._epoch += 1
+                self.begun(told)
             return True
 
-    def _hello(self) -> dict[str, Any]:
-        """What the shard says of itself, however long it takes to come back."""
+    def heard(self, told: dict[str, Any]) -> None:
+        """What the shard said to a look, in the life that is known."""
+
+    def begun(self, told: dict[str, Any]) -> None:
+        """It has begun another life, with what it said."""
+
+    def _ask_hello(self) -> dict[str, Any] | None:
+        """What the shard says of itself; None if that doesn't come at once. ClusterError if it never will."""
         ray = ray_module()
-        until, problem = time.monotonic() + PATIENCE, None
-        while time.monotonic() < until:
-            try:
-                told = self.actor.hello.remote(self._node, None if self.arena is None else self.arena.name)
-                return ray.get(told, timeout=max(1.0, until - time.monotonic()))
-            except ray.exceptions.ActorUnavailableError as error:  # it is being started again
-                problem = error
-                time.sleep(0.05)
-            except ray.exceptions.GetTimeoutError as error:
-                problem = error
-            except ray.exceptions.RayError as error:
-                raise ClusterError(f"{self.name} has died, and Ray doesn't start it again: {_short(error)}") from error
-        raise ClusterError(
-            f"{self.name} hasn't come up for {PATIENCE:.0f} s; is there a node with room for it? `ray status` says "
-            f"({_short(problem)})"
-        )
-
-    def _resend(self, applied: int) -> None:
-        """Send what the shard hasn't got, in order."""
-        first = self._log[0][0] if self._log else self.sent + 1
-        if applied < first - 1:
-            raise ClusterError(
-                f"{self.name} came back with {applied} changes, and those from {first} on are all that its owner still "
-                "has: its home has been changed or removed. Load the table from a save: hotrow.cluster.load(path)"
-            )
-        self.acknowledged = min(self.sent, applied)
-        for number, told, arrays, _ in self._log:
-            if number > applied:
-                self._changes.send_multipart(encode(told, arrays, self._shared()), copy=False)
-
-    # --- change, by the owner alone ----------------------------------------------------------------------------------
-
-    def change(self, what: str, fields: dict[str, Any], arrays: list[np.ndarray]) -> None:
-        """Make the next change. It is kept here until the shard's disk has it, so nobody waits for it to be taken.
-
-        The arrays aren't changed any more by anyone.
-        """
-        if not self._epoch:
-            self._look()
-        while self.sent - self.acknowledged >= _WINDOW or self._logged > 2 * _LOG:
-            self._acknowledge(wait=True)
-        number = self.sent + 1
-        told = {"what": what, "id": next(_ids), "secret": self._secret, "number": number, **fields}
-        length = sum(array.nbytes for array in arrays)
-        with self._looking:
-            self._log.append((number, told, arrays, length))
-            self._logged += length
-            self.sent = number
-            self._changes.send_multipart(encode(told, arrays, self._shared()), copy=False)
-        self._acknowledge(wait=False)
-        if self._logged > _LOG and self._keeping is None:
-            self.keep()
-
-    def keep(self) -> None:
-        """Ask the shard to write what it has; the log is let go of as far as that goes."""
-        with self._looking:
-            self._keeping = next(_ids)
-            fields = {"what": "keep", "id": self._keeping, "secret": self._secret, "after": self.sent}
-            self._changes.send_multipart(encode(fields))
-
-    def order(self, what: str, fields: dict[str, Any]) -> int:
-        """Ask for something to be done as of now, in the order of changes; `answered` tells, by the number returned."""
-        if not self._epoch:
-            self._look()
-        number = next(_ids)
-        with self._looking:
-            self.orders[number] = None
-            self._changes.send_multipart(encode({"what": what, "id": number, "secret": self._secret, **fields}))
-        return number
-
-    def answered(self, order: int, *, wait: bool) -> dict[str, Any] | None:
-        """The answer to an order, if it is there. ClusterError if the shard has died, and the order with it."""
-        self._acknowledge(wait=wait)
-        if order not in self.orders:
-            raise ClusterError(f"{self.name} died in the middle of it, and is back")
-        told = self.orders[order]
-        if told is not None:
-            del self.orders[order]
+        if not ray.is_initialized():  # a call would start a cluster
+            raise ClusterError(f"{self.name} can't be reached: this process has left its Ray cluster")
+        if self._hello is None:
+            self._hello = self.actor.hello.remote(self.node, None if self.arena is None else self.arena.name)
+        try:
+            told = ray.get(self._hello, timeout=_HELLO)
+        except ray.exceptions.GetTimeoutError as error:  # the question stays
+            self._problem = error
+            return None
+        except ray.exceptions.ActorUnavailableError as error:  # it is being started again
+            self._hello, self._problem = None, error
+            time.sleep(_PAUSE)
+            return None
+        except ray.exceptions.ActorDiedError as error:
+            self._hello = None
+            raise ClusterError(f"{self.name} has died, and Ray doesn't start it again: {_short(error)}") from error
+        except (ray.exceptions.RayError, HotrowError, OSError) as error:
+            self._hello, self._problem = None, error
+            time.sleep(_PAUSE)
+            return None
+        self._hello = None
         return told
 
-    def flush(self, *, kept: bool = False) -> None:
-        """Wait until the shard has all changes; kept: on its disk."""
-        while self.acknowledged < self.sent:
-            self._acknowledge(wait=True)
-        while kept and self.durable < self.sent:
-            if self._keeping is None:
-                self.keep()
-            self._acknowledge(wait=True)
-
-    def forget_log(self, number: int) -> None:
-        """The shard has, on its disk, what it is after this change, which wasn't sent by this link."""
-        with self._looking:
-            self._log.clear()
-            self._logged = 0
-            self.sent = self.acknowledged = self.durable = number
-
-    def _acknowledge(self, *, wait: bool) -> None:
-        """Read what the shard says of changes: all that is there, or wait for something."""
-        if wait and not self._changes.poll(_LOOK):
-            self._look()
-        while self._changes.poll(0):
-            told, _ = decode(self._changes.recv_multipart(copy=False))
-            if told["id"] in self.orders:
-                self.orders[told["id"]] = told
-                continue
-            if told.get("error"):
-                raise ClusterError(f"{self.name} couldn't take a change: {told['error']}")
-            self.acknowledged = max(self.acknowledged, min(told["applied"], self.sent))
-            if told["id"] == self._keeping:
-                self._keeping = None
-            self._let_go(told["durable"])
-
-    def _let_go(self, durable: int) -> None:
-        self.durable = max(self.durable, durable)
-        with self._looking:
-            while self._log and self._log[0][0] <= self.durable:
-                self._logged -= self._log.popleft()[-1]
+    def away(self, why: str = "") -> ClusterError:
+        """What to raise when patience is over."""
+        if not why and self.is_away:
+            problem = "no answer" if self._problem is None else _short(self._problem)
+            why = f"has been away for {self.patience:.0f} s ({problem}); `ray status` tells whether a node has room"
+        why = why or f"is there, and has answered nothing for {self.patience:.0f} s"
+        return ClusterError(f"{self.name} {why}. This call did nothing; what was done before is kept for it")
 
     def close(self) -> None:
-        """Nothing is asked any more, by any thread."""
-        with self._looking:
-            for socket in self._opened:
-                socket.close(0)
-            self._opened.clear()
+        """Nothing is asked any more, by any thread; whoever waits is told, and closes its own socket: no other may."""
+        self.ended = self.ended or "isn't there any more: this table was closed"
+        mine = getattr(self._mine, "thread", None)
+        if mine is not None:
+            mine.shut()
 
 
 def _short(error: Any) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error or "").strip() else type(error).__name__
+    text = str(error or "").strip()
+    name = type(error).__name__
+    return f"{name}: {' '.join(text.split())[:200]}" if text else name

@@ -26,12 +26,18 @@ class Numbers:
         """Those that are free, in the order in which they became so."""
         return list(self._free)
 
+    def following(self, count: int) -> np.ndarray:
+        """The next so many, in the order in which they are given out, which `take` will take: int64 (count,)."""
+        again = self._free[: -count - 1 : -1] if count else []
+        fresh = np.arange(self.most, self.most + count - len(again), dtype=np.int64)
+        return np.concatenate([np.array(again, np.int64), fresh])
+
     def take(self, count: int) -> np.ndarray:
         """So many, in the order in which they are given out: int64 (count,)."""
-        again = [self._free.pop() for _ in range(min(count, len(self._free)))]
-        fresh = np.arange(self.most, self.most + count - len(again), dtype=np.int64)
-        self.most += len(fresh)
-        return np.concatenate([np.array(again, np.int64), fresh])
+        numbers, again = self.following(count), min(count, len(self._free))
+        del self._free[len(self._free) - again :]
+        self.most += count - again
+        return numbers
 
     def give_back(self, numbers: np.ndarray) -> None:
         """These (int64 (n,)) are free."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import logging
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +25,9 @@ from hotrow.cluster.wire import decode, encode, size
 from hotrow.errors import HotrowError
 
 Answer = Callable[[dict[str, Any], list[np.ndarray], Callable[..., None]], bool]
-"""answer(fields, arrays, reply) → whether it was answered, or will be; False: ask again when something has changed."""
+"""answer(fields, arrays, reply) → whether it was answered, or will be; False: ask `again` when something has moved."""
+log = logging.getLogger("hotrow")
+_LONGEST = 90  # bytes in the path of a Unix socket's folder; the system has room for some 107
 
 
 class Server:
@@ -31,10 +36,11 @@ class Server:
     secret: what each request must show; it is told over Ray alone.
     """
 
-    def __init__(self, secret: str, answer: Answer) -> None:
-        self._secret, self._answer = secret, answer
+    def __init__(self, secret: str, index: int, answer: Answer) -> None:
+        self._secret, self._answer = secret.encode(), answer
         self.arenas = Arenas()
-        self._folder = Path(tempfile.mkdtemp(prefix="hotrow-"))  # that only this user may enter
+        remove_sockets(secret, f"{index}-")  # of one that was killed
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{_prefix(secret)}{index}-", dir=_parent()))  # only for this user
         self.local = f"ipc://{self._folder / 'shard'}"
         self._context = zmq.Context(io_threads=1)
         self._socket = self._context.socket(zmq.ROUTER)
@@ -61,7 +67,7 @@ class Server:
     def stop(self) -> None:
         """From now on it doesn't."""
         self._stopped = True
-        self._soon(lambda: None)
+        self.soon(lambda: None)
         self._thread.join(10)
         rmtree(self._folder, ignore_errors=True)
 
@@ -77,15 +83,18 @@ class Server:
         done: Future[str] = Future()
 
         def bind() -> None:
-            if self._address is None:
-                port = self._socket.bind_to_random_port(f"tcp://{address}")
-                self._address = f"tcp://{address}:{port}"
-            done.set_result(self._address)
+            try:
+                if self._address is None:
+                    port = self._socket.bind_to_random_port(f"tcp://{address}")
+                    self._address = f"tcp://{address}:{port}"
+                done.set_result(self._address)
+            except (zmq.ZMQError, OSError) as error:
+                done.set_exception(error)
 
-        self._soon(bind)
+        self.soon(bind)
         return done.result(10)
 
-    def _soon(self, job: Callable[[], None]) -> None:
+    def soon(self, job: Callable[[], None]) -> None:
         """Let the server's thread do it, which alone may use its socket."""
         self._jobs.put(job)
         with self._waking:
@@ -95,6 +104,13 @@ class Server:
             self._waker.send(b"")
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except BaseException:  # Ray starts another; this one would be there and say nothing
+            log.exception("a shard ends, for it can't answer any more")
+            os._exit(1)
+
+    def _serve(self) -> None:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._wake, zmq.POLLIN)
@@ -115,17 +131,27 @@ class Server:
     def _take(self, who: bytes, parts: list[Any]) -> None:
         try:
             fields, arrays = decode(parts, self.arenas)
-        except HotrowError:
+            shown = str(fields.get("secret")).encode()
+        except (HotrowError, ValueError, RecursionError):
             return  # whoever this is, it isn't hotrow
-        if not hmac.compare_digest(str(fields.get("secret")), self._secret):
+        if not hmac.compare_digest(shown, self._secret) or not isinstance(fields.get("id"), int):
             return
         self._counts["bytes_in"] += len(parts[0]) + sum(array.nbytes for array in arrays)  # in the arena, too
-        changed = "number" in fields
         if not self._ask(who, fields, arrays):
             self._waiting.append((who, fields, arrays))
-        elif changed and self._waiting:
-            waiting, self._waiting = self._waiting, []
-            self._waiting = [one for one in waiting if not self._ask(*one)]
+        elif "number" in fields:
+            self.again()
+
+    def again(self) -> None:
+        """Ask those again that wait for something, in the order in which they came. On the server's thread."""
+        changed = True
+        while changed and self._waiting:
+            waiting, self._waiting, changed = self._waiting, [], False
+            for one in waiting:
+                if self._ask(*one):
+                    changed |= "number" in one[1]
+                else:
+                    self._waiting.append(one)
 
     def _ask(self, who: bytes, fields: dict[str, Any], arrays: list[np.ndarray]) -> bool:
         def reply(told: dict[str, Any], made: Sequence[np.ndarray] = ()) -> None:
@@ -135,7 +161,7 @@ class Server:
             if get_ident() == self._thread.ident:
                 self._send(who, parts)
             else:
-                self._soon(lambda: self._send(who, parts))
+                self.soon(lambda: self._send(who, parts))
 
         try:
             return self._answer(fields, arrays, reply)
@@ -146,3 +172,18 @@ class Server:
     def _send(self, who: bytes, parts: list[Any]) -> None:
         with suppress(zmq.ZMQError):  # whoever asked is gone
             self._socket.send_multipart([who, *parts], copy=False)
+
+
+def _parent() -> str:
+    """The folder for temporary ones, if the path of a socket fits in there."""
+    return tempfile.gettempdir() if len(tempfile.gettempdir()) < _LONGEST - 40 else "/tmp"  # noqa: S108
+
+
+def _prefix(secret: str) -> str:
+    return f"hotrow-{hashlib.sha256(secret.encode()).hexdigest()[:12]}-"
+
+
+def remove_sockets(secret: str, which: str = "") -> None:
+    """Remove what shards of this secret have left on this machine, where a kill let them remove nothing."""
+    for folder in Path(_parent()).glob(f"{_prefix(secret)}{which}*"):
+        rmtree(folder, ignore_errors=True)

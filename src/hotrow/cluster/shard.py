@@ -6,11 +6,15 @@ millisecond, and a large answer of one three (docs/cluster.md). What a shard is 
     pull              vectors and numbers of keys, once the changes that the asker knows of are in
     a change          the next in its owner's order: each is taken once, however often it is sent
     keep              write what has changed to the shard's home, from which it comes back
-    save              write its part of a snapshot, as of this moment in the order of changes
+    save              a change, too, that changes nothing: write its part of a snapshot, as of this moment among them
+
+A change that comes too early waits for those before it, and one that fails ends this life: half of it may be done, so
+the shard comes back from its home, as after a kill, and is sent the change again.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -23,7 +27,7 @@ import numpy as np
 
 from hotrow.cluster.arena import Name
 from hotrow.cluster.home import Home
-from hotrow.cluster.keyed import Keyed
+from hotrow.cluster.keyed import SAVES, Keyed
 from hotrow.cluster.server import Server
 from hotrow.errors import ClusterError
 from hotrow.kernels import threads
@@ -31,8 +35,10 @@ from hotrow.table import initializers, optimizers
 from hotrow.table.state import State
 from hotrow.table.utf8 import arrow
 
+log = logging.getLogger("hotrow")
 PATIENCE = 120.0  # seconds
 _REMEMBERED = 4  # pulls
+_LAST_WORDS = 0.5  # seconds in which an answer leaves before the process ends
 
 
 class Shard:
@@ -43,15 +49,22 @@ class Shard:
         self.plan, self.incarnation, self._secret = plan, uuid4().hex, secret
         self._began, self._started = time.monotonic(), time.time()
         self._heard = 0  # of changes: the number of the last that it was sent, or asked to wait for
-        self._home = Home(Path(home), plan["index"])
-        self.table, self.applied = self._home.load() or (self._new(), 0)
-        self.durable = self.applied if self._home.is_there() else 0
+        self._kept_bytes = 0
+        self._home = Home(Path(home), plan["index"], self.incarnation, self._wrote)
+        kept = self._home.load()
+        self.table, self.applied = kept or (self._new(), 0)
+        self.durable = self.applied
         self.counts = dict.fromkeys(("pulls", "pushes", "rows_pulled", "rows_pushed"), 0)
         self._moved = threading.Condition()
-        self._kept: Any = None
         self._pulled: dict[int, tuple[Keyed, int, np.ndarray]] = {}
-        self._server = Server(secret, self._answer)
+        self._offers: dict[int, Keyed | BaseException] = {}
+        self._writing: Any = None
+        self._is_ending = False
+        self._server = Server(secret, plan["index"], self._answer)
         self._server.start()
+
+    def _wrote(self, count: int) -> None:
+        self._kept_bytes += count
 
     def _new(self) -> Keyed:
         optimizer = optimizers.from_config(self.plan["optimizer"])
@@ -73,6 +86,8 @@ class Shard:
             "endpoint": self._server.local if node == here else self._server.remote(_address()),
             "applied": self.applied,
             "durable": self.durable,
+            "keeping": self._writing is not None,
+            "kept_bytes": self._kept_bytes,
             "node": here,
             "pid": os.getpid(),
         }
@@ -112,30 +127,31 @@ class Shard:
         with self.table.lock.reading():
             return self.table.part(whole=whole)
 
-    def install(self, state: State, applied: int) -> None:
-        """Become the part of a table whose state this is; that was the change of this number, and is on disk."""
-        self._take_over(Keyed.from_state(state), applied)
+    def offer(self, number: int, source: State | tuple[str, int]) -> None:
+        """What the table becomes with change `number`, which comes in its place among the others.
 
-    def install_from(self, path: str, number: int | None, applied: int) -> tuple[dict[str, Any], int]:
-        """Become this shard's part of what was saved at `path`; its config, and how many rows it has."""
+        source: its state, or the path and generation of a save, of which the shard takes its part.
+        """
+        try:
+            made: Keyed | BaseException = Keyed.from_state(self._part(source))
+        except Exception as error:  # noqa: BLE001 — told when the change comes
+            made = error
+        if number > self.applied:
+            self._offers[number] = made
+        self._server.soon(self._server.again)
+
+    def _part(self, source: State | tuple[str, int]) -> State:
+        if isinstance(source, State):
+            return source
         from hotrow.cluster.taking import part_of
 
-        state = part_of(path, number, self.plan["index"], self.plan["shards"])
-        self._take_over(Keyed.from_state(state), applied)
-        return state.config, len(state.keys)
-
-    def _take_over(self, table: Keyed, applied: int) -> None:
-        self._finish_keeping()
-        with self._moved:
-            self.table, self.applied = table, applied
-            self._moved.notify_all()
-        self._home.begin_anew()
-        self._home.keep(table, applied).result()
-        self.durable = applied
+        return part_of(*source, self.plan["index"], self.plan["shards"])
 
     def stop(self) -> None:
         """Write nothing more, and answer nobody."""
-        self._finish_keeping()
+        self._is_ending = True
+        if self._writing is not None:
+            self._writing.exception()
         self._server.stop()
 
     def _wait_for(self, after: int) -> None:
@@ -152,10 +168,10 @@ class Shard:
         """Answer a request; False to be asked again when a change has been taken."""
         what, number = fields["what"], fields.get("number")
         self._heard = max(self._heard, number or fields.get("after", 0))
-        if number is not None:
-            self._change(what, number, fields, arrays)
-            reply({"applied": self.applied, "durable": self.durable})
+        if self._is_ending:  # whoever asks will look, and ask the next life
             return True
+        if number is not None:
+            return self._take(what, number, fields, arrays, reply)
         if fields.get("after", 0) > self.applied:
             return False
         if what == "pull":
@@ -164,12 +180,13 @@ class Shard:
             rows, _ = self.table.locate(arrays[0], None)
             reply({"sizes": self.table.sizes(rows)})
         elif what == "keep":
-            self._keep(reply)
-        elif what == "save":
-            self._save(fields, reply)
+            return self._keep(reply)
         else:
             raise ClusterError(f"a shard knows no request {what!r}")
         return True
+
+    def _told(self) -> dict[str, Any]:
+        return {"applied": self.applied, "durable": self.durable}
 
     def _pull(self, fields: dict[str, Any], arrays: list[np.ndarray], reply: Callable[..., None]) -> None:
         keys, table = arrays[0], self.table
@@ -208,10 +225,40 @@ class Shard:
         table, version, rows = self._pulled.pop(request, (None, 0, None))
         return rows if table is self.table and version == self.table.version else None
 
+    def _take(
+        self, what: str, number: int, fields: dict[str, Any], arrays: list[np.ndarray], reply: Callable[..., None]
+    ) -> bool:
+        """Take a change if it is the next. One that it has is passed by; one that is early waits."""
+        if number > self.applied:
+            early = number > self.applied + 1 or (what == "install" and number not in self._offers)
+            if early or (what == "save" and self._writing is not None):  # one thing is written at a time
+                return False
+            try:
+                if what == "save":
+                    self._save(fields, reply)
+                else:
+                    self._change(what, number, fields, arrays)
+            except BaseException as error:  # noqa: BLE001 — half of it may be done: nobody may see what is here now
+                self._end(error, reply)
+                return True
+            with self._moved:
+                self.applied = number
+                self._moved.notify_all()
+        reply(self._told())
+        return True
+
+    def _end(self, error: BaseException, reply: Callable[..., None]) -> None:
+        """End this life, once that is told."""
+        log.error(
+            "change %d of %s failed, and the shard begins anew", self.applied + 1, self.plan["name"], exc_info=error
+        )
+        self._is_ending = True
+        reply({**self._told(), "refused": f"{type(error).__name__}: {error}"})
+        end = threading.Timer(_LAST_WORDS, os._exit, (1,))
+        end.daemon = True
+        end.start()
+
     def _change(self, what: str, number: int, fields: dict[str, Any], arrays: list[np.ndarray]) -> None:
-        """Take a change, if it is the next. One that it has is passed by; after a gap the owner sends them again."""
-        if number != self.applied + 1:
-            return
         if what == "admit":
             texts = arrow(arrays[2], arrays[3]) if len(arrays) > 2 else None
             self.table.admit(fields["kind"], arrays[0], texts, arrays[1])
@@ -226,48 +273,74 @@ class Shard:
             self.table.drop(arrays[0])
         elif what == "optimizer":
             self.table.set_optimizer(optimizers.from_config(fields["optimizer"]), fresh=fields["fresh"])
-        else:
+        elif what == "install":
+            made = self._offers.pop(number)
+            if isinstance(made, BaseException):
+                raise made
+            self.table = made
+            self._home.left()
+        elif what != "nothing":
             raise ClusterError(f"a shard knows no change {what!r}")
-        with self._moved:
-            self.applied = number
-            self._moved.notify_all()
 
-    def _finish_keeping(self) -> None:
-        """Wait for what is being written: a table is saved to one place at a time."""
-        if self._kept is not None:
-            self._kept.exception()
+    # --- to disk: one thing at a time, and nobody waits for it -------------------------------------------------------
 
-    def _keep(self, reply: Callable[..., None]) -> None:
-        self._finish_keeping()
+    def _written(self) -> None:
+        """What was being written is: what waits for that goes on. On the server's thread."""
+        self._writing = None
+        self._server.again()
+
+    def _keep(self, reply: Callable[..., None]) -> bool:
+        """Write what has changed. Not while a save is under way: so a life that dies then makes the save again."""
+        if self._writing is not None:
+            return False
         applied = self.applied
-        keeping = self._kept = self._home.keep(self.table, applied)
+        if self.durable >= applied:
+            reply(self._told())
+            return True
+        try:
+            keeping = self._writing = self._home.keep(self.table, applied)
+        except Exception as error:  # noqa: BLE001 — a full disk, or a home that is gone: the owner is told, and asks again
+            self._home.left()
+            reply({**self._told(), "problem": f"{type(error).__name__}: {error}"})
+            return True
 
         def done(_: Any) -> None:
             error = keeping.exception()
             if error is None:
-                self.durable = applied
-            reply({"applied": self.applied, "durable": self.durable, "error": None if error is None else str(error)})
+                self.durable = max(self.durable, applied)
+            reply({**self._told(), "problem": "" if error is None else f"{type(error).__name__}: {error}"})
+            self._server.soon(self._written)
 
         keeping.add_done_callback(done)
+        return True
 
     def _save(self, fields: dict[str, Any], reply: Callable[..., None]) -> None:
-        self._finish_keeping()
-        self.table.counted(fields["steps"])
-        if fields["delta"]:
-            saving = self.table.save_delta(fields["path"], wait=False)
-        else:
-            saving = self.table.save(fields["path"], keep=fields["keep"], wait=False)
-        self._kept = saving
-        self._home.left()
+        """Save it as it is now, in its place among the changes: one that was cut short by a death is made again so."""
+        table, path = self.table, Path(fields["path"])
+        try:
+            table.turn_to(SAVES)
+            table.counted(fields["steps"])
+            if fields["delta"] and table.saved is not None and table.saved.path == path:
+                saving = table.save_delta(path, wait=False, progress=self._progress)
+            else:
+                saving = table.save(path, keep=fields["keep"], wait=False, progress=self._progress)
+        except Exception as error:  # noqa: BLE001 — a full disk: the owner is told, and nothing has changed
+            reply({"answered": True, "error": f"{type(error).__name__}: {error}"})
+            return
+        self._writing = saving
 
         def done(_: Any) -> None:
-            error, saved = saving.exception(), self.table.saved
+            error, saved = saving.exception(), table.saved
             if error is not None or saved is None:
-                reply({"error": f"{type(error).__name__}: {error}"})
+                reply({"answered": True, "error": f"{type(error).__name__}: {error}"})
             else:
-                reply({"generation": saved.generation, "sha256": saved.sha256})
+                reply({"answered": True, "generation": saved.generation, "sha256": saved.sha256})
+            self._server.soon(self._written)
 
         saving.add_done_callback(done)
+
+    def _progress(self, done: int, total: int, facts: dict[str, Any]) -> None:
+        self._wrote(1)
 
 
 def _node() -> str:

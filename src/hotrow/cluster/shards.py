@@ -9,14 +9,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from hotrow.cluster.arena import Arena
-from hotrow.cluster.connecting import ray_module
 from hotrow.cluster.link import Link
 from hotrow.cluster.wire import of_texts
 from hotrow.table.batch import Groups
@@ -76,7 +75,9 @@ class Pulled:
 class Shards:
     """The links to them, in their order."""
 
-    def __init__(self, links: list[Link], dim: int) -> None:
+    links: Sequence[Link]
+
+    def __init__(self, links: Sequence[Link], dim: int) -> None:
         self.links, self._dim = links, dim
         self._arena = Arena.made()
         for link in links:
@@ -131,53 +132,9 @@ class Shards:
         """As `np.empty`, where shards on this machine see it."""
         return np.empty(shape, dtype) if self._arena is None else self._arena.empty(shape, dtype)
 
-    def change(self, what: str, fields: dict[str, Any], spread: Spread, *arrays: np.ndarray) -> None:
-        """Make a change on each shard that has keys of it: of arrays, the first are keys, each shard gets its part."""
-        for shard, link in enumerate(self.links):
-            if spread.starts[shard] < spread.starts[shard + 1]:
-                link.change(what, fields, [array[spread.part(shard)] for array in arrays])
-
-    def step(
-        self,
-        fields: dict[str, Any],
-        spread: Spread,
-        keys: np.ndarray,
-        merged: Callable[[slice], np.ndarray],
-        pulled: Pulled | None,
-    ) -> None:
-        """A step, of keys in the order of shards; pulled: what was pulled of just these keys.
-
-        merged gives the gradients of some of them: the first shard goes on while the next one's are summed.
-        """
-        for shard, link in enumerate(self.links):
-            at = spread.bounds(shard)
-            if at.start < at.stop:
-                request = -1 if pulled is None else pulled.asked.get(shard, -1)
-                link.change("step", {**fields, "pulls": request}, [keys[at], merged(at)])
-
-    def admit(self, kind: str, spread: Spread, keys: np.ndarray, texts: Texts | None, numbers: np.ndarray) -> None:
-        """Give keys their rows, with these numbers."""
-        for shard, link in enumerate(self.links):
-            part = spread.part(shard)
-            if len(part):
-                given = [] if texts is None else of_texts(taken(texts, part))
-                link.change("admit", {"kind": kind}, [keys[part], numbers[part], *given])
-
     def spread(self, keys: np.ndarray, kind: str | None) -> Spread:
         """How keys are spread over the shards."""
         return Spread.of(keys, kind, len(self))
-
-    @staticmethod
-    def only(spread: Spread, here: np.ndarray) -> Spread:
-        """The spread of those of the keys, in the order of shards, that are `here`: bool (m,)."""
-        sums = np.concatenate([[0], np.cumsum(here)])
-        every = np.arange(int(sums[-1]), dtype=np.int32)
-        return Spread(every, every, sums[spread.starts].astype(np.int32))
-
-    def change_all(self, what: str, fields: dict[str, Any]) -> None:
-        """Make a change on every shard."""
-        for link in self.links:
-            link.change(what, fields, [])
 
     def sizes(self, spread: Spread, keys: np.ndarray) -> dict[str, int]:
         """Bytes that the rows of keys take, of each part."""
@@ -188,45 +145,15 @@ class Shards:
                 sizes[name] = sizes.get(name, 0) + each
         return sizes
 
-    def install(self, parts: list[Any]) -> None:
-        """Let each shard become its part of another table, as states: the change after all that were sent."""
-        ray = ray_module()
-        self.flush()
-        numbers = [link.sent + 1 for link in self.links]
-        ray.get([link.actor.install.remote(part, number)
-                 for link, part, number in zip(self.links, parts, numbers, strict=True)])  # fmt: skip
-        for link, number in zip(self.links, numbers, strict=True):
-            link.forget_log(number)
-
-    def install_from(self, path: str, number: int | None) -> list[tuple[dict[str, Any], int]]:
-        """Let each shard become its part of what was saved at a path; the config and rows of each."""
-        ray = ray_module()
-        self.flush()
-        numbers = [link.sent + 1 for link in self.links]
-        told = ray.get([link.actor.install_from.remote(path, number, at)
-                        for link, at in zip(self.links, numbers, strict=True)])  # fmt: skip
-        for link, at in zip(self.links, numbers, strict=True):
-            link.forget_log(at)
-        return told
-
     def call(self, method: str, *args: Any, **options: Any) -> list[Any]:
         """A method of all shards' actors at once, whose answers may be large."""
-        ray = ray_module()
-        return ray.get([getattr(link.actor, method).remote(*args, **options) for link in self.links])
+        begun = [link.begin(method, *args, **options) for link in self.links]
+        return [link.called(one) for link, one in zip(self.links, begun, strict=True)]
 
     def states(self, *, whole: bool) -> list[Any]:
         """The state of each as of now, copied."""
-        ray = ray_module()
-        self.flush()
-        return ray.get([link.actor.state.remote(link.sent, whole=whole) for link in self.links])
-
-    def flush(self, *, kept: bool = False) -> None:
-        """Wait until each has all changes; kept: on disk."""
-        for link in self.links:
-            if kept and link.durable < link.sent:
-                link.keep()
-        for link in self.links:
-            link.flush(kept=kept)
+        begun = [link.begin("state", link.sent, whole=whole) for link in self.links]
+        return [link.called(one) for link, one in zip(self.links, begun, strict=True)]
 
 
 def taken(texts: Texts, positions: np.ndarray) -> Any:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import secrets
 from pathlib import Path
 from typing import Any
 
 from hotrow.cluster.connecting import NAMESPACE, connected, ray_module, zmq_module
 from hotrow.cluster.link import Link
+from hotrow.cluster.own_link import OwnLink
 from hotrow.errors import ArgumentError, ClusterError
 
 _NAME = re.compile(r"(.+)/([1-9][0-9]*) of ([1-9][0-9]*)", re.DOTALL)  # as shard_name writes it
@@ -16,13 +16,16 @@ PATIENCE = 60.0
 """Seconds in which all shards of a new table must be up."""
 
 
-def start(plan: dict[str, Any], home: Path) -> list[Link]:
-    """Start the shards of a table, and wait until each answers. ClusterError if they find no room."""
+def start(plan: dict[str, Any], home: Path, secret: str, patience: float, log: int) -> list[OwnLink]:
+    """Start the shards of a table, and wait until each answers. ClusterError if they find no room.
+
+    patience, log: of each link.
+    """
     ray = connected()
     zmq_module()  # or the next line would say less of what is missing
     from hotrow.cluster.shard import Shard
 
-    count, secret = plan["shards"], secrets.token_hex(16)
+    count = plan["shards"]
     actor = ray.remote(Shard)
     actors: list[Any] = []
     try:
@@ -32,7 +35,7 @@ def start(plan: dict[str, Any], home: Path) -> list[Link]:
                 "max_restarts": -1, "max_task_retries": 0, "max_concurrency": 8, "scheduling_strategy": "SPREAD",
             }  # fmt: skip
             actors.append(actor.options(**options).remote({**plan, "index": index}, str(home), secret))
-        links = [link_to(each, plan["name"], i, count, secret) for i, each in enumerate(actors)]
+        links = [OwnLink(each, _told(plan["name"], i, count), secret, patience, log) for i, each in enumerate(actors)]
         _wait(ray, links, plan)
     except BaseException as error:
         for each in actors:
@@ -43,8 +46,8 @@ def start(plan: dict[str, Any], home: Path) -> list[Link]:
     return links
 
 
-def _wait(ray: Any, links: list[Link], plan: dict[str, Any]) -> None:
-    up = [link.actor.hello.remote("") for link in links]
+def _wait(ray: Any, links: list[OwnLink], plan: dict[str, Any]) -> None:
+    up = [link.actor.hello.remote(link.node) for link in links]
     ready, _ = ray.wait(up, num_returns=len(up), timeout=PATIENCE)
     if len(ready) < len(up):
         has = ray.cluster_resources().get("CPU", 0)
@@ -53,7 +56,13 @@ def _wait(ray: Any, links: list[Link], plan: dict[str, Any]) -> None:
             f"and the cluster has {has:g}, of which {ray.available_resources().get('CPU', 0):g} are free: ask for "
             "fewer shards, or add nodes"
         )
-    ray.get(up)
+    for link, one in zip(links, up, strict=True):
+        try:
+            ray.get(one)
+        except ray.exceptions.ActorUnavailableError:
+            pass  # it died at once: whoever uses it first waits for it
+        except ray.exceptions.ActorDiedError as error:
+            raise ClusterError(f"{link.name} can't be started: {error}") from error
 
 
 def shard_name(table: str, index: int, count: int) -> str:
@@ -62,8 +71,12 @@ def shard_name(table: str, index: int, count: int) -> str:
 
 
 def link_to(actor: Any, table: str, index: int, count: int, secret: str) -> Link:
-    """The link to a shard's actor."""
-    return Link(actor, f"shard {index + 1} of {count} of {table!r}", secret)
+    """The link to a shard's actor, to read."""
+    return Link(actor, _told(table, index, count), secret)
+
+
+def _told(table: str, index: int, count: int) -> str:
+    return f"shard {index + 1} of {count} of {table!r}"
 
 
 def names() -> dict[str, int]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 import secrets
-import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import WeakSet, finalize
 
@@ -15,10 +15,14 @@ import numpy as np
 
 from hotrow.cluster.asking import Asking, FoundAfar, spread_of
 from hotrow.cluster.batch import Fetched
+from hotrow.cluster.ending import end, make_home
 from hotrow.cluster.keeping import Keeping
+from hotrow.cluster.link import PATIENCE
 from hotrow.cluster.numbers import Numbers
-from hotrow.cluster.shards import Shards
+from hotrow.cluster.own_link import LOG
+from hotrow.cluster.own_shards import OwnShards, Plan
 from hotrow.cluster.starting import start
+from hotrow.cluster.whole import uninterrupted
 from hotrow.errors import ArgumentError
 from hotrow.store import snapshot
 from hotrow.store.joining import split
@@ -43,10 +47,12 @@ class Table(Keeping, Asking, Plain):
     """A table in shards, on a Ray cluster: whatever takes a `hotrow.Table` takes this one.
 
     shards   how many parts the rows are in, each an actor with a processor of its own
-    home     a folder where each shard keeps what brings it back when it dies; all nodes must see it if one of them may
-             be lost. None: a temporary one on this machine
+    home     a folder where each shard keeps what brings it back when it dies, in a folder of this table's own that goes
+             with it; all nodes must see it if one of them may be lost. None: a temporary one on this machine
     name     by which `attach` finds it, and `hotrow cluster status` shows it; None: one is made up
     threads  of each shard
+    patience seconds that a shard may be away, or silent, until a call that needs it raises ClusterError
+    log      bytes of changes that are kept here before the shards write what they have: twice as many at most
 
     The others are as of `hotrow.Table`, and so are the results, to the bit. Changes are taken by the shards while this
     process goes on; what a shard hasn't on disk is kept here and sent again to one that died. Raises ClusterError where
@@ -69,32 +75,45 @@ class Table(Keeping, Asking, Plain):
         home: str | PathLike[str] | None = None,
         name: str | None = None,
         threads: int = 1,
+        patience: float = PATIENCE,
+        log: int = LOG,
     ) -> None:
-        for what, given in {"shards": shards, "threads": threads}.items():
+        for what, given in {"shards": shards, "threads": threads, "log": log}.items():
             if isinstance(given, bool) or not isinstance(given, int) or given < 1:
                 raise ArgumentError(f"{what} must be a whole number from 1 on; got {given!r}")
+        if isinstance(patience, bool) or not isinstance(patience, int | float) or not 0 < patience < math.inf:
+            raise ArgumentError(f"patience must be seconds, a number above 0; got {patience!r}")
         self._configure(dim, optimizer, initializer, seed, ids)
-        self._launch(shards, home, name, threads)
+        self._launch(shards, home, name, threads, patience, log)
 
-    def _launch(self, shards: int, home: str | PathLike[str] | None, name: str | None, threads: int) -> None:
+    def _launch(
+        self, shards: int, home: str | PathLike[str] | None, name: str | None, threads: int, patience: float, log: int
+    ) -> None:
         self.lock, self._live = ReadersWriter(), WeakSet()
         self.pending, self._cut, self._changes, self._saved = None, None, None, None
-        self._steps, self._numbers, self._saving, self._lives = 0, Numbers(), False, [0] * shards
+        self._steps, self._numbers, self._saving = 0, Numbers(), False
+        self._grown = 0
         self.name = name or f"table-{secrets.token_hex(4)}"
-        self.home = Path(tempfile.mkdtemp(prefix="hotrow-home-")) if home is None else Path(home).absolute()
         plan = {
             "name": self.name, "shards": shards, "dim": self.dim, "ids": self.kind, "seed": self.seed,
             "threads": threads, "optimizer": optimizers.to_config(self.optimizer),
             "initializer": initializers.to_config(self.initializer),
         }  # fmt: skip
-        links = start(plan, self.home)
-        self._open(Shards(links, self.dim))
-        self._end = finalize(self, _end, [link.actor for link in links], None if home else self.home)
+        self.home, secret = make_home(home, self.name), secrets.token_hex(16)
+        try:
+            links = start(plan, self.home, secret, patience, -(-log // shards))
+        except BaseException:
+            end([], secret, self.home, os.getpid())
+            raise
+        self._open(OwnShards(links, self.dim))
+        self._end = finalize(self, end, links, secret, self.home, os.getpid())
 
     def close(self) -> None:
         """End the shards. What wasn't saved is gone."""
         super().close()
         self._end()
+
+    shards_: OwnShards  # pyright: ignore[reportIncompatibleVariableOverride] — set once
 
     # --- ids ---------------------------------------------------------------------------------------------------------
 
@@ -128,36 +147,56 @@ class Table(Keeping, Asking, Plain):
         self.settle()
         keys = ids_.to_keys(ids, self.kind)
         bags = to_bags(offsets, weights, pooling, len(keys.keys))
+        with self.lock.reading():  # while a shard is waited for, others may look
+            found, known = self._locate(keys, grow=True), (self._version, self._grown)
+            if self.kind is not None and not found.missing:
+                return self._batch(found, bags, self._mask_key(mask, keys))
         with self.lock.writing():
             if self.kind not in (None, keys.kind) and len(keys.keys):  # another thread decided meanwhile
                 keys = ids_.to_keys(ids, self.kind)
+            if keys is not found.keys or known != (self._version, self._grown):
+                found = self._locate(keys, grow=True)
             padding = self._mask_key(mask, keys)
-            return self._batch(self._insert(self._locate(keys, grow=True), padding), bags, padding)
+            return self._batch(self._insert(found, padding), bags, padding)
 
     def _insert(self, found: Found, padding: np.uint64 | None = None) -> Found:
         assert isinstance(found, FoundAfar)
         keys = found.keys
         if not len(keys.keys):
             return found
-        self.kind = keys.kind
         new = found.rows < 0
         if padding is not None:
             new &= found.unique.keys != padding
         if not new.any():
+            self.kind = keys.kind
             return replace(found, missing=int(np.count_nonzero(found.rows < 0)))
         which = np.flatnonzero(new)
         numbers = found.rows.copy()
-        numbers[which] = self._numbers.take(len(which))
+        numbers[which] = self._numbers.following(len(which))
         part, texts = found.unique.keys[which], None
         if keys.texts is not None:
             texts = texts_of(keys).take(found.unique.first[which])
+        spread = self.shards_.spread(part, keys.kind)
+        plan = self.shards_.plan("admit", {"kind": keys.kind}, spread, part, numbers[which], texts=texts)
         vectors = found.pulled.vectors
         if vectors is not None:
             vectors[found.pulled.spread.order[which]] = self._first_values(part)
-        self.shards_.admit(keys.kind, self.shards_.spread(part, keys.kind), part, texts, numbers[which])
+        with uninterrupted():
+            self.shards_.make(plan)
+            self._numbers.take(len(which))
+            self.kind, self._grown = keys.kind, self._grown + 1
         return replace(found, rows=numbers, missing=int(np.count_nonzero(numbers < 0)))
 
     # --- changes -----------------------------------------------------------------------------------------------------
+
+    def _make_room(self, batch: Batch) -> None:
+        self.shards_.ready(spread_of(batch, self.kind, len(self.shards_)))
+
+    def _make(self, plan: Plan) -> None:
+        """Make a change of vectors. Locked to write."""
+        with uninterrupted():
+            self.shards_.make(plan)
+            self._version += 1
 
     def _step(self, batch: Batch, gradients: np.ndarray, rate: float) -> None:
         spread, m = spread_of(batch, self.kind, len(self.shards_)), len(batch.distinct)
@@ -172,15 +211,17 @@ class Table(Keeping, Asking, Plain):
         def merged(at: slice) -> np.ndarray:
             return groups.merge(gradients, out, at)[0][at]
 
-        self._steps += 1
-        self._version += 1
-        told = {"rate": rate, "step": self._steps}
-        if batch.complete:
-            self.shards_.step(told, spread, keys, merged, pulled)
-            return
-        here = batch.distinct[spread.items] >= 0
-        sums = merged(slice(0, m))[here]
-        self.shards_.step(told, self.shards_.only(spread, here), keys[here], lambda at: sums[at], None)
+        sums = merged
+        if not batch.complete:
+            here = batch.distinct[spread.items] >= 0
+            whole, pulled = merged(slice(0, m))[here], None
+            keys, spread = keys[here], self.shards_.only(spread, here)
+            sums = whole.__getitem__
+        self.shards_.ready(spread)
+        with uninterrupted():
+            self.shards_.step({"rate": rate, "step": self._steps + 1}, spread, keys, sums, pulled)
+            self._steps += 1
+            self._version += 1
 
     def set(self, ids: Any, vectors: Any) -> None:
         """As of `hotrow.Table`."""
@@ -202,8 +243,7 @@ class Table(Keeping, Asking, Plain):
         """Give the distinct rows of a batch these vectors. Locked to write."""
         here = batch.distinct >= 0
         keys = batch.keys[here]
-        self._version += 1
-        self.shards_.change("put", {}, self.shards_.spread(keys, self.kind), keys, vectors[here])
+        self._make(self.shards_.plan("put", {}, self.shards_.spread(keys, self.kind), keys, vectors[here]))
 
     def forget(self, ids: Any) -> Receipt:
         """As of `hotrow.Table`."""
@@ -215,10 +255,11 @@ class Table(Keeping, Asking, Plain):
             gone, numbers = found.index_keys[here], found.rows[here]
             spread = self.shards_.spread(gone, self.kind)
             sizes = self.shards_.sizes(spread, gone)
-            self._version += 1
-            self.shards_.change("drop", {}, spread, gone)
-            self._numbers.give_back(numbers)
-            self._mark(numbers)
+            plan = self.shards_.plan("drop", {}, spread, gone)
+            with uninterrupted():
+                self._make(plan)
+                self._numbers.give_back(numbers)
+                self._mark(numbers)
         return Receipt(len(here), len(numbers), sizes)
 
     def set_optimizer(self, optimizer: Optimizer, *, fresh: bool = False) -> None:
@@ -227,16 +268,13 @@ class Table(Keeping, Asking, Plain):
         self.settle()
         with self.lock.writing():
             old = self.optimizer
-            if (
-                fresh
-                or type(old) is not type(optimizer)
-                or old.slot_widths(self.dim) != optimizer.slot_widths(self.dim)
-            ):
-                self._steps = 0
-            self._saved = None
-            self.optimizer = optimizer
             told = {"optimizer": optimizers.to_config(optimizer), "fresh": fresh}
-            self.shards_.change_all("optimizer", told)
+            plan = self.shards_.plan_all("optimizer", told)
+            other = type(old) is not type(optimizer) or old.slot_widths(self.dim) != optimizer.slot_widths(self.dim)
+            with uninterrupted():
+                self.shards_.make(plan)
+                self._steps = 0 if fresh or other else self._steps
+                self._saved, self.optimizer = None, optimizer
 
     @property
     def marks(self) -> list[int]:
@@ -290,8 +328,11 @@ class Table(Keeping, Asking, Plain):
 
         number, config = snapshot.use(path, generation, look)
         table = cls._like(config, shards, options)
-        told = table.shards_.install_from(str(Path(path).absolute()), number)
-        table._took_over(config, sum(rows for _, rows in told))
+        plan = table.shards_.plan_offers([((str(Path(path).absolute()), number), 0)] * shards)
+        with uninterrupted():
+            table.shards_.make(plan)
+        table.shards_.flush(kept=True)  # from now on it is their homes that bring them back
+        table._took_over(config, sum(facts["rows"] for facts in table.shards_.call("facts")))
         return table
 
     @classmethod
@@ -314,10 +355,12 @@ class Table(Keeping, Asking, Plain):
 
     def _install(self, state: State) -> None:
         """Become the table of this state. Locked to write, or not yet known to anyone."""
-        parts = split(state, len(self.shards_))
-        self._mark_all()
-        self.shards_.install(parts)
-        self._took_over(state.config, len(state.keys))
+        plan = self.shards_.plan_states(split(state, len(self.shards_)))
+        with uninterrupted():
+            self.shards_.make(plan)
+            self._mark_all()
+            self._took_over(state.config, len(state.keys))
+        self.shards_.flush()
 
     def _took_over(self, config: dict[str, Any], rows: int) -> None:
         """The shards have another table, of so many rows."""
@@ -344,15 +387,3 @@ class Table(Keeping, Asking, Plain):
             "steps": self._steps, "bytes": total, "bytes_per_row": total / rows if rows else 0.0, "bytes_of": parts,
             "shards": len(self.shards_),
         }  # fmt: skip
-
-
-def _end(actors: list[Any], home: Path | None) -> None:
-    """End shards, and remove the home that was theirs alone."""
-    from hotrow.cluster.connecting import ray_module
-
-    ray = ray_module()
-    if ray.is_initialized():
-        for actor in actors:
-            ray.kill(actor)
-    if home is not None:
-        rmtree(home, ignore_errors=True)

@@ -244,13 +244,17 @@ class Table(Kept):
         flat = to_floats(gradients, (*batch.shape, self.dim), "gradients")
         rate = self.optimizer.rate(learning_rate)
         flat = self.unpool(batch, flat)
-        cut = self._cut
-        if cut is not None:
-            cut.wait_for_room(len(batch.distinct))
+        self._make_room(batch)
         with self.lock.writing():
             self._check_known(batch)
             if len(batch):
                 self._step(batch, flat, rate)
+
+    def _make_room(self, batch: Batch) -> None:
+        """Wait, without a lock, until a step of this batch may be taken without waiting."""
+        cut = self._cut
+        if cut is not None:
+            cut.wait_for_room(len(batch.distinct))
 
     def _check_known(self, batch: Batch) -> None:
         if batch.complete:

@@ -1,0 +1,56 @@
+"""A table in shards ends: its actors, the folder where they kept what brought them back, and their sockets."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from shutil import rmtree
+from typing import TYPE_CHECKING
+
+from hotrow.cluster.connecting import ray_module
+from hotrow.cluster.own_link import OwnLink
+from hotrow.cluster.server import remove_sockets
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+_FAREWELL = 5.0  # seconds in which shards may end by themselves
+_GONE = 2.0  # seconds in which what they were writing may still come
+
+
+def make_home(given: str | PathLike[str] | None, name: str) -> Path:
+    """A folder of a table's own within the one that was given, or a temporary one.
+
+    Of its own, for what an earlier table has left there would be taken for what this one was.
+    """
+    if given is None:
+        return Path(tempfile.mkdtemp(prefix="hotrow-home-"))
+    home = Path(given).absolute() / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)[:64]}-{secrets.token_hex(4)}"
+    home.mkdir(parents=True)
+    return home
+
+
+def end(links: Sequence[OwnLink], secret: str, home: Path, process: int) -> None:
+    """End shards, and remove what was theirs alone; but in a fork of the process that started them do nothing."""
+    if os.getpid() != process:
+        return
+    ray, actors = ray_module(), [link.actor for link in links]
+    for link in links:
+        link.close()
+    if actors and ray.is_initialized():
+        with suppress(ray.exceptions.RayError, OSError, RuntimeError):
+            ray.wait([actor.stop.remote() for actor in actors], num_returns=len(actors), timeout=_FAREWELL)
+        for actor in actors:
+            with suppress(ray.exceptions.RayError, OSError, RuntimeError, ValueError):
+                ray.kill(actor)
+    remove_sockets(secret)
+    until = time.monotonic() + _GONE
+    while home.exists() and time.monotonic() < until:
+        rmtree(home, ignore_errors=True)
+        time.sleep(0.02 if home.exists() else 0)
