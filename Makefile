@@ -38,7 +38,7 @@ ONCE := $(foreach name,\
     house docs ops crashes disk faults killed model_crashes hostile checkpoint torch_snapshots jax_examples torch_example \
     benchmarks explain readers folders search_cli search_kept search_metadata search_recall maps maps_page \
     forgetting_derived export export_atlas export_lookups import import_export import_gensim card page page_routes \
-    serve serve_following serve_hostile serve_program serve_soak,--ignore=tests/test_$(name).py) \
+    serve serve_following serve_hostile serve_program serve_soak sharded sharded_saves sharded_crashes,--ignore=tests/test_$(name).py) \
     --ignore-glob='tests/test_cluster*.py'
 
 # What lets a table do what tests of tables do, and calls no kernel by itself: programs, measurements, what is made of models.
