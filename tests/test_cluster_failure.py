@@ -87,7 +87,7 @@ def doomed_table(ray_local):
 
     ray.cloudpickle.register_pickle_by_value(doomed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(starting, "Shard", doomed.Doomed)
+        patch.setattr(starting, "shard_class", lambda: doomed.Doomed)
         table = cluster.Table(DIM, shards=2, log=20_000)
     yield table
     table.close()

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from hotrow.cluster.connecting import ray_module
 from hotrow.cluster.own_link import OwnLink
-from hotrow.cluster.server import remove_sockets
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -40,6 +39,8 @@ def end(links: Sequence[OwnLink], secret: str, home: Path, process: int) -> None
     """End shards, and remove what was theirs alone; but in a fork of the process that started them do nothing."""
     if os.getpid() != process:
         return
+    from hotrow.cluster.server import remove_sockets  # with ZeroMQ
+
     ray, actors = ray_module(), [link.actor for link in links]
     for link in links:
         link.close()

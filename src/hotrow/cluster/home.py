@@ -43,12 +43,6 @@ class Home:
         self._deltas, self._size, self._since = -1, 0, 0
         """Deltas after the last whole one, −1: the next must be whole; bytes of that, and of the deltas."""
 
-    def kept(self) -> float | None:
-        """When its disk was last given what it has, in seconds since the epoch; None: never."""
-        with suppress(OSError):  # one is removed just now, after a newer one came
-            return max((path.stat().st_mtime for path in self._root.glob(f"*{_SUFFIX}")), default=None)
-        return self._record.stat().st_mtime
-
     def load(self) -> tuple[Keyed, int] | None:
         """The table that was kept last, and how many changes are in it; None if none was."""
         found = self._records()
@@ -62,6 +56,10 @@ class Home:
 
     def _records(self) -> list[tuple[dict[str, Any], Path]]:
         return [(read_sealed(path), path) for path in sorted(self._root.glob(f"*{_SUFFIX}"))]
+
+    def kept(self) -> float | None:
+        """When its disk was last given what it has, in seconds since the epoch; None: never."""
+        return max((path.stat().st_mtime for path in self._root.glob(f"*{_SUFFIX}")), default=None)
 
     def keep(self, table: Keyed, applied: int) -> Future[None]:
         """Write what has changed, or all of it, as of now; done when the disk has it. The one before is done."""

@@ -23,10 +23,8 @@ def start(plan: dict[str, Any], home: Path, secret: str, patience: float, log: i
     """
     ray = connected()
     zmq_module()  # or the next line would say less of what is missing
-    from hotrow.cluster.shard import Shard
-
     count = plan["shards"]
-    actor = ray.remote(Shard)
+    actor = ray.remote(shard_class())
     actors: list[Any] = []
     try:
         for index in range(count):
@@ -63,6 +61,13 @@ def _wait(ray: Any, links: list[OwnLink], plan: dict[str, Any]) -> None:
             pass  # it died at once: whoever uses it first waits for it
         except ray.exceptions.ActorDiedError as error:
             raise ClusterError(f"{link.name} can't be started: {error}") from error
+
+
+def shard_class() -> type:
+    """What a shard's actor is; it brings in ZeroMQ."""
+    from hotrow.cluster.shard import Shard
+
+    return Shard
 
 
 def shard_name(table: str, index: int, count: int) -> str:
