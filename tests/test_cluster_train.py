@@ -183,7 +183,6 @@ def test_an_error_in_the_file_is_that_of_one_process(capsys, tmp_path):
         (["--cluster", "local", "--workers", "0"], "from 1 on"),
         (["--cluster", "local", "--next", "--time", "when", "--workers", "2"], "leave --workers out"),
         (["--cluster", "local", "--rating", "stars", "--staleness", "2"], "leave --staleness out"),
-        (["--cluster", "local", "--negatives", "2"], "a classifier is trained in this process"),
     ],
     ids=lambda given: given if isinstance(given, str) else " ".join(given),
 )

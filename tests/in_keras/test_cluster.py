@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -204,3 +205,25 @@ def test_ctrl_c_ends_the_epoch_and_leaves_the_best_so_far():
 def test_a_block_is_a_number_of_rows(block):
     with pytest.raises(hotrow.ArgumentError, match="block must be a whole number of rows"):
         Classifier().fit({"a": [1, 2, 3, 4]}, [0, 1, 0, 1], block=block)
+
+
+@pytest.mark.enough("torch")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:ray")  # of its own settings
+def test_the_command_ends_with_the_same_classifier_on_any_shards_and_workers(ray_local, tmp_path, monkeypatch, capsys):
+    from hotrow.apps import cli
+
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    who, what = random.integers(0, 20, 300), random.integers(0, 9, 300)
+    lines = [f"u{a},{b},{'yes' if (a + b) % 3 else 'no'}" for a, b in zip(who, what, strict=True)]
+    (tmp_path / "rows.csv").write_text("who,what,label\n" + "\n".join(lines) + "\n")
+    command = ["train", "rows.csv", "--label", "label", "--epochs", "2", "--cluster", "local", "--json"]
+    told = []
+    for shards, workers in (("1", "1"), ("2", "2")):
+        assert cli.main([*command, "--shards", shards, "--workers", workers, "--out", f"model-{shards}"]) == 0
+        told.append(json.loads(capsys.readouterr().out))
+    assert told[0]["model"] == told[1]["model"]
+    assert told[1]["cluster"]["shards"] == told[1]["cluster"]["workers"] == 2
+    given = {"who": ["u1", "u2"], "what": [3, 4]}
+    both = [Classifier.load(tmp_path / f"model-{shards}").predict_proba(given) for shards in (1, 2)]
+    assert np.array_equal(*both)

@@ -13,6 +13,7 @@ import numpy as np
 from hotrow.apps import backends, endings, kinds
 from hotrow.apps import rows as rows_
 from hotrow.apps.care import show_classifier_metrics
+from hotrow.apps.clustered import Alone, opened
 from hotrow.apps.console import Output, printable
 from hotrow.apps.fitting import Course
 from hotrow.apps.frame import Frame, read_frame
@@ -33,7 +34,12 @@ def train(options: argparse.Namespace, output: Output) -> int:
     """Read, tell columns apart, split, train, measure, save. Ctrl-C saves the model so far, and exits with 130."""
     folder = endings.check_out(Path(options.out), "a classifier", set(), classifier_files.is_ours)
     backends.choose()  # before a long file is read
-    frame, told, rows = _read(options, output)
+    with opened(options, output) as cluster:
+        return _train(options, output, folder, cluster)
+
+
+def _train(options: argparse.Namespace, output: Output, folder: Path, cluster: Alone) -> int:
+    frame, told, rows = _read(options, output, cluster)
     with output.errors.status("loading Keras"):
         backend = backends.prepare()
     from hotrow.models.classify import Classifier
@@ -43,15 +49,16 @@ def train(options: argparse.Namespace, output: Output) -> int:
     model = Classifier(rows.kinds, seed=options.seed, **_chosen(options))
     started = time.perf_counter()
     course = Course()
-    interrupted = _fit(model, rows, output, "training", course)
+    interrupted = _fit(model, rows, output, "training", course, cluster.tables(len(rows.kinds)) | cluster.crew())
     seconds = time.perf_counter() - started
     model.notes = {"columns": [one.to_json() for one in told], "label": options.label, "tables": _tables(model)}
     if interrupted:
         return endings.stopped(model, folder, seconds, output)
     endings.save(model, folder)
+    cluster.rated()
     report = _measure(model, rows, output) | {"rows": rows.counts, "columns": [one.to_json() for one in told]}
     report |= {"classes": model.classes, "backend": backend, "seconds": round(seconds, 3)}
-    report |= {"data": ", ".join(frame.sources), **course.told()}
+    report |= {"data": ", ".join(frame.sources), **course.told(), **cluster.told()}
     how = next(sentence for sentence in rows.sentences if " to test" in sentence)
     report |= {"protocol": {"held_out": how, "seed": options.seed}}
     return endings.done(report, folder, seconds, output, show_classifier_metrics)
@@ -79,11 +86,13 @@ def check_usage(options: argparse.Namespace) -> str | None:
 # --- data ------------------------------------------------------------------------------------------------------------
 
 
-def _read(options: argparse.Namespace, output: Output) -> tuple[Frame, list[Told], Rows]:
+def _read(options: argparse.Namespace, output: Output, cluster: Alone) -> tuple[Frame, list[Told], Rows]:
     roles = {role: getattr(options, role) for role in ("label", "user", "item", "time")}
     with output.bar("reading", lambda facts: f"{facts.get('rows', 0):,} rows") as progress:
         asked = [name for name in roles.values() if name is not None]
-        frame = read_frame(options.path, asked, skip_bad_lines=options.skip_bad_lines, progress=progress)
+        frame = cluster.read(lambda reading: read_frame(
+            options.path, asked, skip_bad_lines=options.skip_bad_lines, progress=progress, reading=reading
+        ))  # fmt: skip
     found = {role: rows_.find(frame, name, role) for role, name in roles.items() if name is not None}
     rows_.check_roles(found)
     forced = _forced(options, frame, found)
@@ -149,13 +158,17 @@ def _chosen(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in names.items() if value is not None}
 
 
-def _fit(model: Classifier, rows: Rows, output: Output, what: str, course: Course) -> bool:
-    """Train; whether Ctrl-C ended it."""
+def _fit(
+    model: Classifier, rows: Rows, output: Output, what: str, course: Course, more: dict[str, Any] | None = None
+) -> bool:
+    """Train; whether Ctrl-C ended it. more: what `fit` is given besides."""
     training, validation = rows.parts["train"], rows.parts["validation"]
     try:
         with output.bar(what, _facts) as progress:
             checked = validation.columns, validation.labels
-            model.fit(training.columns, training.labels, validation=checked, progress=course.beside(progress))
+            model.fit(
+                training.columns, training.labels, validation=checked, progress=course.beside(progress), **(more or {})
+            )
     except KeyboardInterrupt:
         if not model.classes:
             raise

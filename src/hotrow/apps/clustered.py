@@ -45,6 +45,9 @@ class Alone:
     def gather(self, model: Any) -> None:
         """Let what is trained be in this process, in ordinary tables."""
 
+    def rated(self) -> None:
+        """What was trained is done: what it did a second is counted."""
+
     def told(self) -> dict[str, Any]:
         """The part of a report that tells of it."""
         return {}
@@ -108,15 +111,18 @@ class Cluster(Alone):
         return {"crew": self._crew}
 
     def gather(self, model: Any) -> None:
+        self.rated()
+        with self._output.errors.status("gathering the tables from their shards"):
+            gather(model)
+        self._ends.close()  # what comes now needs no CPU but this process's
+
+    def rated(self) -> None:
         seconds = time.perf_counter() - self._began
         facts = [one for table in self._tables for one in table.shards_.call("facts")]
         for name in ("rows_pulled", "rows_pushed", "bytes_in", "bytes_out"):
             self._rates[name] = round(sum(one.get(name, 0) for one in facts) / seconds)
         if self._crew is not None:
             self._rates["blocks"] = round(sum(one["blocks"] for one in self._crew.stats()) / seconds)
-        with self._output.errors.status("gathering the tables from their shards"):
-            gather(model)
-        self._ends.close()  # what comes now needs no CPU but this process's
 
     def told(self) -> dict[str, Any]:
         """{"cluster": {"shards", "workers", "staleness", "rates": {"rows_read_per_second": …}}}."""
@@ -151,4 +157,5 @@ def opened(options: argparse.Namespace, output: Output) -> Generator[Alone]:
 def _sizes(options: argparse.Namespace) -> tuple[int, int]:
     """Shards, and workers: none where this process computes."""
     alone = options.next or options.rating is not None
-    return options.shards or 2, 0 if alone else options.workers or 2
+    classifier = options.label is not None or options.negatives is not None
+    return options.shards or (1 if classifier else 2), 0 if alone else options.workers or 2

@@ -49,7 +49,12 @@ def add(command: Any) -> None:
         metavar="ADDRESS",
         help="auto: the cluster that this machine is a node of; HOST:PORT of its head; local: on this machine alone",
     )
-    group.add_argument("--shards", type=positive, metavar="N", help="parts of each table (default: 2)")
+    group.add_argument(
+        "--shards",
+        type=positive,
+        metavar="N",
+        help="parts of each table (default: 2; of a classifier's, one for each column: 1)",
+    )
     group.add_argument("--workers", type=positive, metavar="N", help="that compute gradients (default: 2)")
     group.add_argument(
         "--staleness",
@@ -77,8 +82,6 @@ def wrong(options: argparse.Namespace) -> str | None:
     given = [name for name in _OTHERS if getattr(options, name) is not None]
     if given and options.cluster is None:
         return f"--{given[0]} is of a cluster: give --cluster {LOCAL}, for one on this machine, or --cluster auto"
-    if options.cluster is not None and (options.label is not None or options.negatives is not None):
-        return "--cluster is for pairs, --rating and --next; a classifier is trained in this process: leave it out"
     return None
 
 
