@@ -217,6 +217,12 @@ def test_steps_under_way_overlap_what_workers_do() -> None:
     assert simulate(replace(setup, blocks=6), costs).seconds == pytest.approx(1.0 + 8.0 / 3)  # somebody has two of six
 
 
+@pytest.mark.parametrize("staleness", [0, 2, 8, 50])
+def test_nothing_is_busier_than_there_is_time(staleness: int) -> None:
+    setup = Setup(batch=4_000_000, rows=10**12, zipf=0.6, shards=99, staleness=staleness)
+    assert max(simulate(setup, MEASURED).busy.values()) <= 1
+
+
 def test_stragglers_are_waited_for_and_more_shards_have_more_of_them() -> None:
     costs = replace(FREE, fetch=Cost(1.0))
     setup = Setup(batch=100, unique=100, latency=0.0, stragglers=0.05, times=10.0, machine=FAST, owner=FAST)
@@ -320,9 +326,13 @@ def test_the_command_says_when_no_number_of_shards_is_enough(capsys: pytest.Capt
     assert "NOT enough" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("wrong", [["--stragglers", "often"], ["--optimizer", "magic"]], ids=lambda wrong: wrong[0][2:])
+@pytest.mark.parametrize(
+    "wrong",
+    [["--stragglers", "often"], ["--optimizer", "magic"], ["--rows", "1e30"]],
+    ids=lambda wrong: wrong[0][2:],
+)
 def test_what_the_command_cannot_take_is_said_in_one_line(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cluster", "plan", "--rows", "1000", *wrong]) == 1
-    assert wrong[0] in capsys.readouterr().err
+    assert wrong[0].lstrip("-") in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["cluster", "plan", "--rows", "many"])

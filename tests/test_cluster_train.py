@@ -81,11 +81,16 @@ def same_tables(kind, *sides):
 
 def actors():
     """The names of hotrow's actors that live."""
-    return [one["name"] for one in ray_module().util.list_named_actors(all_namespaces=True)]
+    return {one["name"] for one in ray_module().util.list_named_actors(all_namespaces=True)}
 
 
-@pytest.mark.usefixtures("ray_local")
-def test_shards_and_workers_make_the_same_model_and_the_same_metrics(pairs, here, capsys):
+@pytest.fixture
+def before(ray_local):
+    """The actors that were there before, of other tests' tables."""
+    return actors()
+
+
+def test_shards_and_workers_make_the_same_model_and_the_same_metrics(pairs, here, capsys, before):
     (here / "shared").mkdir()
     words = [pairs, *COLUMNS, "--time", "when", "--dim", 8, "--epochs", 3]
     told = train_both_ways(capsys, *words, cluster=["--shards", 2, "--workers", 2, "--home", here / "shared"])
@@ -95,7 +100,7 @@ def test_shards_and_workers_make_the_same_model_and_the_same_metrics(pairs, here
     assert told["rates"]["rows_read_per_second"] > 0
     assert told["rates"]["rows_pushed_per_second"] > 0
     assert snapshot.verify("apart/users") == []
-    assert not [name for name in actors() if "/" in name]
+    assert actors() <= before
     code, asked, _ = run(capsys, "recommend", "apart", "u1")
     assert code == 0
     assert asked == run(capsys, "recommend", "alone", "u1")[1]
@@ -134,8 +139,8 @@ def test_bounded_staleness_is_another_model_and_the_report_says_so(pairs, capsys
     assert report["model"]["recall@20"] > report["popularity"]["recall@20"]
 
 
-@pytest.mark.usefixtures("ray_local", "here")
-def test_ctrl_c_keeps_the_model_so_far_and_ends_the_actors(pairs, capsys, monkeypatch):
+@pytest.mark.usefixtures("here")
+def test_ctrl_c_keeps_the_model_so_far_and_ends_the_actors(pairs, capsys, monkeypatch, before):
     def pressed(self, progress):
         def advance(done, total, facts):
             if done == 3:
@@ -150,17 +155,16 @@ def test_ctrl_c_keeps_the_model_so_far_and_ends_the_actors(pairs, capsys, monkey
     model = Retrieval.load("model")
     assert model.users.steps == 3
     assert len(model.recommend(["u1"], k=2)[0][0]) == 2
-    assert not [name for name in actors() if "/" in name]
+    assert actors() <= before
 
 
-@pytest.mark.usefixtures("ray_local")
-def test_more_shards_than_cpus_are_refused_with_the_count(pairs, here, capsys):
+def test_more_shards_than_cpus_are_refused_with_the_count(pairs, here, capsys, before):
     code, _, err = run(capsys, "train", pairs, *COLUMNS, "--cluster", "local", "--shards", 50)
     assert code == 1
-    assert "2 tables of 50 shards each, and 2 workers, take 102 CPUs" in err
+    assert "2 tables of 50 shards each, and 2 workers, take 102 CPUs, and" in err
     assert "--shards" in err
     assert not (here / "model").exists()
-    assert not [name for name in actors() if "/" in name]
+    assert actors() <= before
 
 
 @pytest.mark.usefixtures("ray_local", "here")

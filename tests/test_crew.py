@@ -149,6 +149,20 @@ def test_an_idle_worker_that_is_killed_is_replaced(two):
     assert sum(one["restarts"] for one in two.stats()) == sum(before.values()) + 1
 
 
+def test_a_worker_that_is_stopped_is_not_waited_for_for_ever():
+    shared = np.arange(40, dtype=np.float32)
+    with Crew(2, function=total, patience=2) as crew:
+        assert same(crew.submit(0, blocks_of(40, 2), shared).result(), expected(blocks_of(40, 2), shared))
+        os.kill(crew.stats()[0]["pid"], signal.SIGSTOP)
+        blocks = blocks_of(40, 4)
+        assert same(crew.submit(1, blocks, shared).result(), expected(blocks, shared))
+        assert crew.stats()[0]["restarts"] == 1
+
+
+def test_a_worker_ended_for_its_memory_counts_as_dead():
+    assert {ray.exceptions.OutOfMemoryError, ray.exceptions.NodeDiedError} <= set(crews._lost())
+
+
 @pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.long)])
 def test_workers_killed_within_steps_change_no_bit(kills):
     shared = np.random.default_rng(1).random(1 << 16, np.float32)

@@ -60,6 +60,7 @@ class Cluster(Alone):
         self.shards, self.workers = _sizes(options)
         self.staleness = options.staleness or 0
         self._output, self._ends, self._local = output, ends, options.cluster == LOCAL
+        self._check_room(1 if options.next or options.label or options.negatives else 2)  # before a long file is read
         self._home = None if options.home is None else Path(options.home) / f"hotrow-{secrets.token_hex(4)}"
         self._tables: list[Any] = []
         self._crew: Any = None
@@ -94,12 +95,12 @@ class Cluster(Alone):
         """ClusterError if there are fewer CPUs than shards and workers want, who would wait for one another."""
         from hotrow.cluster.connecting import ray_module
 
-        wanted, there = count * self.shards + self.workers, int(ray_module().cluster_resources().get("CPU", 0))
+        wanted, there = count * self.shards + self.workers, int(ray_module().available_resources().get("CPU", 0))
         if wanted > there:
             more = "" if self._local else ", or add nodes with `ray start --address=…`"
             raise ClusterError(
-                f"{count} tables of {self.shards} shards each, and {self.workers} workers, take {wanted} CPUs, and the "
-                f"cluster has {there}: ask for fewer, with --shards and --workers{more}"
+                f"{count} tables of {self.shards} shards each, and {self.workers} workers, take {wanted} CPUs, and "
+                f"{there} are free in the cluster: ask for fewer, with --shards and --workers{more}"
             )
 
     def crew(self) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def add(command: Any) -> None:
         "--staleness",
         type=_from_zero,
         metavar="S",
-        help="steps that vectors may be behind: quicker, and not the same to the bit (default: 0)",
+        help="steps that vectors may be behind, so that more overlap; not the same to the bit (default: 0)",
     )
     group.add_argument(
         "--home",

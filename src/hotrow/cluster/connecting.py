@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import tempfile
@@ -60,6 +61,8 @@ def connect(address: str | None = None) -> None:
     ray = ray_module()
     if ray.is_initialized():
         return
+    # It says how to switch Ray's tokens off, whenever they are on.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     quiet: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "configure_logging": False}
     try:
         if address is None:

@@ -101,10 +101,17 @@ class Pending:
         """Wait until it is known how it went; blocks of a worker that has died are computed again."""
         ray = ray_module()
         while not self.settled:
+            every = [call.reply for call in self.calls]
+            late = ray.wait(every, num_returns=len(every), timeout=self._crew.patience)[1]
             try:
+                if late:
+                    self._crew.hurry(self, late)
+                    continue
                 replies = ray.get([call.reply for call in self.calls])
             except ray.exceptions.RayTaskError as error:
                 self._end(_cause(error))
+            except ClusterError as refusal:
+                self._end(refusal)
             except _lost() as error:
                 try:
                     self._crew.again(self)
@@ -135,7 +142,8 @@ def _cause(error: Any) -> BaseException:
 def _lost() -> tuple[type[Exception], ...]:
     """What Ray raises where a worker has died, or a node with a result on it."""
     known = ray_module().exceptions
-    return known.RayActorError, known.ObjectLostError, known.WorkerCrashedError
+    lost = known.RayActorError, known.ObjectLostError, known.WorkerCrashedError, known.OutOfMemoryError
+    return *lost, known.NodeDiedError
 
 
 class Crew:
@@ -146,6 +154,7 @@ class Crew:
     staleness  so many steps may be under way beyond the one whose result is waited for: `submit` waits if more were
     setup      called once in each worker; function is then function(what setup gave, block, shared)
     cpus       of Ray's, that a worker takes
+    patience   seconds that a worker may take for its blocks of a step; one that takes longer counts as dead
 
     A worker that dies is replaced, and its blocks are computed again: nothing is lost, and results are the same to the
     bit if the function's are. Use it within `with`, or `close` it; its workers end with this process in any case. It is
@@ -166,6 +175,7 @@ class Crew:
         staleness: int = 0,
         setup: Callable[[], Any] | None = None,
         cpus: float = 1,
+        patience: float = 600.0,
     ) -> None:
         for name, number, least in (("workers", workers, 1), ("staleness", staleness, 0)):
             if isinstance(number, bool) or not isinstance(number, int) or number < least:
@@ -174,7 +184,7 @@ class Crew:
             if not callable(given) and given is not setup:
                 raise ArgumentError(f"{name} must be callable; got {given!r}")
         ray = connected()
-        self.workers, self.staleness, self.cpus = workers, staleness, cpus
+        self.workers, self.staleness, self.cpus, self.patience = workers, staleness, cpus, patience
         self._open: list[Pending] = []
         self._places: list[_Place] = []
         self._what = ray.put(function), ray.put(setup)
@@ -292,14 +302,25 @@ class Crew:
             except ray.exceptions.RayTaskError:
                 continue
             except _lost() as error:
-                if call.tries == MOST:
-                    what = f"{len(call.blocks)} blocks of step {pending.step} have ended {MOST} workers in a row"
-                    raise ClusterError(f"{what}: {error}") from error
-                if call.place.actor is call.actor:
-                    self._replace(call.place)
-                place = min(self._live(), key=self._busy)
-                pending.calls[at] = self._ask(place, call.blocks, pending.shared)
-                pending.calls[at].tries = call.tries + 1
+                self._ask_another(pending, at, error)
+
+    def hurry(self, pending: Pending, late: list[Any]) -> None:
+        """Give blocks that don't come to other workers: whoever had them is stopped, or works on something endless."""
+        for at, call in enumerate(pending.calls):
+            if call.reply in late:
+                self._ask_another(pending, at, TimeoutError(f"no answer for {self.patience:g} s"))
+
+    def _ask_another(self, pending: Pending, at: int, error: BaseException) -> None:
+        """Replace the worker that was to answer a call, and give its blocks to one that is there."""
+        call = pending.calls[at]
+        if call.tries == MOST:
+            what = f"{len(call.blocks)} blocks of step {pending.step} have ended {MOST} workers in a row"
+            raise ClusterError(f"{what}: {error}") from error
+        if call.place.actor is call.actor:
+            self._replace(call.place)
+        place = min(self._live(), key=self._busy)
+        pending.calls[at] = self._ask(place, call.blocks, pending.shared)
+        pending.calls[at].tries = call.tries + 1
 
     def _busy(self, place: _Place) -> int:
         return sum(call.place is place for pending in self._open for call in pending.calls)

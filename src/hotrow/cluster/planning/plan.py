@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hotrow.cluster.planning.costs import Costs
-from hotrow.cluster.planning.simulation import Setup, Simulated, simulate
+from hotrow.cluster.planning.simulation import Setup, Simulated, check, simulate
 from hotrow.errors import ArgumentError
 from hotrow.table.index import MOST_ROWS, bytes_for
 
@@ -110,6 +110,7 @@ def plan(
         raise ArgumentError(
             f"disk and ids_per_second must be above 0, string 0 or more; got {disk!r}, {ids_per_second!r}, {string!r}"
         )
+    check(setup)
     least = for_memory(setup, string)
     chosen, simulated = _search(setup, costs, least, ids_per_second, progress)
     machines = -(-chosen.shards // chosen.per_machine)

@@ -21,6 +21,8 @@ from hotrow.errors import ArgumentError
 
 _KEY, _FLOAT = 8, 4  # bytes
 _WARM = 3  # steps, until queues are as long as they stay
+_UNDER_WAY = 2  # steps whose pushes may still be carried when another begins: what is under way has a bound
+_MOST = 2**63
 _APART = 64  # shards that are asked one at a time
 
 
@@ -102,15 +104,16 @@ def simulate(setup: Setup, costs: Costs, *, steps: int | None = None, seed: int 
     >>> one > two
     True
     """
-    _check(setup)
-    steps = steps or max(8, min(60, 20_000 // setup.shards))
+    check(setup)
+    steps = steps or max(8, min(60, 20_000 // setup.shards), 8 * (setup.staleness + _UNDER_WAY))
     return _Run(setup, costs, np.random.default_rng(seed)).run(steps)
 
 
-def _check(setup: Setup) -> None:
+def check(setup: Setup) -> None:
+    """ArgumentError for a setup that can't be."""
     for name in ("batch", "rows", "dim", "shards", "per_machine", "shard_threads", "threads"):
-        if getattr(setup, name) < 1:
-            raise ArgumentError(f"{name} must be 1 or more; got {getattr(setup, name)!r}")
+        if not 1 <= getattr(setup, name) < _MOST:
+            raise ArgumentError(f"{name} must be from 1 to below 2**63; got {getattr(setup, name)!r}")
     for name in ("slots", "workers", "blocks", "staleness", "dense", "latency"):
         if getattr(setup, name) < 0:
             raise ArgumentError(f"{name} must be 0 or more; got {getattr(setup, name)!r}")
@@ -150,14 +153,17 @@ class _Run:
 
     def run(self, steps: int) -> Simulated:
         ended = [Event() for _ in range(_WARM + steps)]
+        self.carried = [Event() for _ in ended]
         for i in range(len(self.shards)):
             self.world.start(self._shard(i))
         for t in range(len(ended)):
-            before = ended[t - 1 - self.setup.staleness] if t > self.setup.staleness else None
-            self.world.start(self._step(before, ended[t]))
+            s = self.setup.staleness
+            before = [ended[t - 1 - s]] if t > s else []
+            before += [self.carried[t - _UNDER_WAY - s]] if t >= _UNDER_WAY + s else []
+            self.world.start(self._step(before, ended[t], self.carried[t]))
         self.world.run(ended[_WARM - 1])
         begin, before = self.world.now, self._worked()
-        self.world.run(every(ended))
+        self.world.run(every(self.carried))
         whole = self.world.now - begin
         busy = {name: (worked - before[name]) / whole for name, worked in self._worked().items()}
         each = np.diff(np.sort(self.ends))[_WARM - 1 :]
@@ -184,10 +190,9 @@ class _Run:
 
     # --- the owner ---------------------------------------------------------------------------------------------------
 
-    def _step(self, before: Event | None, ended: Event) -> Process:
+    def _step(self, before: list[Event], ended: Event, carried: Event) -> Process:
         setup, costs = self.setup, self.costs
-        if before is not None:
-            yield before
+        yield from before
         yield self.turn.take()
         parts = self.rng.multinomial(round(self.distinct), np.full(setup.shards, 1 / setup.shards)).tolist()
         yield self._own(costs.step_call + costs.dedupe.of(setup.batch) + costs.split.of(self.distinct))
@@ -199,14 +204,16 @@ class _Run:
         yield from self._without_turn(every(replies))
         yield self._kernel(costs.fill, setup.batch)
         yield from self._without_turn(self._dense())
+        pushes: list[Event] = []
         for group in self._groups():
             yield self._kernel(costs.merge, setup.batch * len(group) / setup.shards)
             yield self._own(sum(costs.request + self._message(self._pushed(parts[i])) for i in group))
-            for i in group:
-                self.world.start(self._push(i, parts[i]))
+            pushes += [self.world.start(self._push(i, parts[i])) for i in group]
         self.turn.give_back()
         self.ends.append(self.world.now)
         ended.fire()
+        yield every(pushes)
+        carried.fire()
 
     def _groups(self) -> list[range]:
         """The shards, one at a time; many at once where they are very many, to be through sooner."""
