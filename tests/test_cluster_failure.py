@@ -413,6 +413,7 @@ def test_a_closed_table_says_so_and_leaves_nothing_behind(ray_local, tmp_path):
     table.close()  # once more does no harm
 
 
+@pytest.mark.filterwarnings("ignore:os.fork.*:RuntimeWarning")  # JAX, which other tests import, would have it said
 def test_a_fork_of_the_owner_is_refused_and_ends_nothing(ray_local):
     table = cluster.Table(DIM, shards=1)
     try:
