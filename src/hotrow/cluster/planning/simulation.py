@@ -161,7 +161,7 @@ class _Run:
             before = [ended[t - 1 - s]] if t > s else []
             before += [self.carried[t - _UNDER_WAY - s]] if t >= _UNDER_WAY + s else []
             self.world.start(self._step(before, ended[t], self.carried[t]))
-        self.world.run(ended[_WARM - 1])
+        self.world.run(self.carried[_WARM - 1])
         begin, before = self.world.now, self._worked()
         self.world.run(every(self.carried))
         whole = self.world.now - begin
