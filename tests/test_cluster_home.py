@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import threading
 
 import numpy as np
 import pytest
 from disk import Disk
 
 import hotrow
+from hotrow.cluster import home as home_module
 from hotrow.cluster.home import Home
 from hotrow.cluster.keyed import HOME, SAVES, Keyed
 from hotrow.cluster.numbers import Numbers
@@ -163,3 +166,71 @@ def test_ctrl_c_waits_for_the_end_of_what_is_done_as_a_whole():
     assert done == ["first", "second", "third"]
     with pytest.raises(KeyboardInterrupt):  # and it is as it was
         os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [3, 4])
+def test_a_life_that_is_still_writing_while_the_next_one_reads_is_read_again(tmp_path, monkeypatch, number):
+    old, table, reads = Home(tmp_path, 0, "old"), after(2), []
+    kept(old, table, 2)
+    load = home_module.load_as
+
+    def late(*args):
+        """Read only after the old life has kept once more, and removed what was there before."""
+        if not reads:
+            changed(table, 3)
+            old.left()
+            kept(old, table, 3)
+            if number == 4:
+                kept(old, changed(table, 4), 4)
+        reads.append(args)
+        return load(*args)
+
+    monkeypatch.setattr(home_module, "load_as", late)
+    loaded, applied = Home(tmp_path, 0, "new").load()
+    assert (applied, held(loaded)) == (number, held(after(number)))
+
+
+def test_a_home_that_is_broken_is_an_error_at_once(tmp_path):
+    kept(Home(tmp_path, 0, "old"), after(2), 2)
+    shutil.rmtree(tmp_path / "kept-000" / "old")
+    with pytest.raises((hotrow.HotrowError, OSError)):
+        Home(tmp_path, 0, "new").load()
+
+
+@pytest.mark.parametrize("place", [HOME, SAVES])
+def test_what_was_written_is_told_though_another_optimizer_came_meanwhile(tmp_path, place):
+    """And the next time all of it is kept, for no row has its slots any more."""
+    table, began, go_on = after(5), threading.Event(), threading.Event()
+
+    def wrote(*_):
+        began.set()
+        assert go_on.wait(60)
+
+    home = Home(tmp_path / "home", 0, "life", wrote)
+    if place == HOME:
+        writing = home.keep(table, 5)
+    else:
+        table.turn_to(SAVES)
+        writing = table.save(tmp_path / "t", wait=False, progress=wrote)
+    assert began.wait(60)
+    table.set_optimizer(hotrow.Adam(0.1))
+    go_on.set()
+    writing.result(60)
+    if place == HOME:
+        loaded, applied = Home(tmp_path / "home", 0, "next").load()
+        assert applied == 5
+    else:
+        loaded = hotrow.store.load_as(Keyed, tmp_path / "t")
+    assert table.written == loaded.saved
+    assert held(loaded) == held(after(5))
+    kept(home, changed(table, 6), 6)
+    loaded, applied = Home(tmp_path / "home", 0, "next").load()
+    assert (applied, held(loaded)) == (6, held(table))
+
+
+def test_another_table_is_kept_whole(tmp_path):
+    home, second = Home(tmp_path, 0, "life"), after(3)
+    kept(home, after(5), 5)
+    kept(home, second, 6)
+    loaded, applied = Home(tmp_path, 0, "next").load()
+    assert (applied, held(loaded)) == (6, held(second))

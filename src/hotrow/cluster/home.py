@@ -21,7 +21,7 @@ from threading import Thread
 from typing import Any
 
 from hotrow.cluster.keyed import HOME, Keyed
-from hotrow.errors import CorruptError
+from hotrow.errors import CorruptError, HotrowError
 from hotrow.store import generations, load_as, saves
 from hotrow.store.files import make_folders, sync_folder, write_durably
 from hotrow.store.sealed import read_sealed, sealed
@@ -44,7 +44,30 @@ class Home:
         """Deltas after the last whole one, −1: the next must be whole; bytes of that, and of the deltas."""
 
     def load(self) -> tuple[Keyed, int] | None:
-        """The table that was kept last, and how many changes are in it; None if none was."""
+        """The table that was kept last, and how many changes are in it; None if none was.
+
+        A life that is thought dead may still write, and remove, while this one reads: then it reads again.
+        """
+        while True:
+            before = self._seen()
+            try:
+                found = self._newest()
+            except (HotrowError, OSError):
+                if self._seen() == before:
+                    raise
+            else:
+                if self._seen() == before:
+                    return found
+
+    def _seen(self) -> dict[Path, bytes]:
+        """The records as they are now."""
+        seen: dict[Path, bytes] = {}
+        for path in self._root.glob(f"*{_SUFFIX}"):
+            with suppress(FileNotFoundError):  # removed since they were listed
+                seen[path] = path.read_bytes()
+        return seen
+
+    def _newest(self) -> tuple[Keyed, int] | None:
         found = self._records()
         if not found:
             return None
@@ -65,7 +88,8 @@ class Home:
         """Write what has changed, or all of it, as of now; done when the disk has it. The one before is done."""
         make_folders(self._root)
         table.turn_to(HOME)
-        whole = not 0 <= self._deltas < _DELTAS or self._since >= self._size
+        full = not 0 <= self._deltas < _DELTAS or self._since >= self._size
+        whole = full or table.saved is None  # another table, or another optimizer's
         saving = (
             table.save(self._mine, keep=maxsize, wait=False, progress=self._progress)
             if whole
@@ -81,7 +105,7 @@ class Home:
 
     def _record_it(self, done: Future[None], saving: Future[int], table: Keyed, applied: int, whole: bool) -> None:
         try:
-            generation, saved = saving.result(), table.saved
+            generation, saved = saving.result(), table.written
             assert saved is not None
             told = {"format": 1, "generation": generation, "generation_sha256": saved.sha256, "applied": applied}
             write_durably(self._record, sealed(told))
@@ -113,5 +137,5 @@ class Home:
                 rmtree(folder)
 
     def left(self) -> None:
-        """It is another table, or wasn't kept: the next time all of it is written."""
+        """It wasn't kept: the next time all of it is written."""
         self._deltas = -1

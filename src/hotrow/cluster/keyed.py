@@ -14,7 +14,7 @@ import numpy as np
 from hotrow.table import ids as ids_
 from hotrow.table.batch import Groups
 from hotrow.table.changes import Changes
-from hotrow.table.kept import Saved
+from hotrow.table.kept import Cutting, Saved
 from hotrow.table.optimizers import Optimizer
 from hotrow.table.state import State
 from hotrow.table.table import Table
@@ -33,6 +33,8 @@ class Keyed(Table):
     _follows = HOME
     _aside: tuple[Saved | None, Changes | None] = None, None
     """Of the place that isn't followed now: what it has, and what has changed since."""
+    written: Saved | None = None
+    """What the last save that has ended wrote, None if it failed; `saved` forgets it when another optimizer comes."""
 
     def turn_to(self, place: str) -> None:
         """What is saved next, and `saved`, are about HOME or SAVES. No save is under way."""
@@ -40,6 +42,10 @@ class Keyed(Table):
             with self.lock.writing():
                 self._follows = place
                 self._aside, (self._saved, self._changes) = (self._saved, self._changes), self._aside
+
+    def _end_cut(self, cutting: Cutting, saved: Saved | None) -> None:
+        self.written = saved
+        super()._end_cut(cutting, saved)
 
     def _before_change(self, rows: np.ndarray) -> None:
         super()._before_change(rows)

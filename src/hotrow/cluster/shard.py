@@ -278,7 +278,6 @@ class Shard:
             if isinstance(made, BaseException):
                 raise made
             self.table = made
-            self._home.left()
         elif what != "nothing":
             raise ClusterError(f"a shard knows no change {what!r}")
 
@@ -330,7 +329,7 @@ class Shard:
         self._writing = saving
 
         def done(_: Any) -> None:
-            error, saved = saving.exception(), table.saved
+            error, saved = saving.exception(), table.written
             if error is not None or saved is None:
                 reply({"answered": True, "error": f"{type(error).__name__}: {error}"})
             else:

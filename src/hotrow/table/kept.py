@@ -278,7 +278,7 @@ class Kept(Own):
         self, writer: Writer, progress: Progress | None = None, *, wait: bool = True, since: Saved | None = None
     ) -> int | Future[int]:
         """Save by a writer, which is closed: all of the table, or what has changed since it was saved."""
-        begun: list[_Cutting] = []
+        begun: list[Cutting] = []
         try:
             self.settle()
             self._begin_cut(since, begun)
@@ -297,13 +297,13 @@ class Kept(Own):
         return done
 
     @staticmethod
-    def _give_up(writer: Writer, begun: list[_Cutting]) -> None:
+    def _give_up(writer: Writer, begun: list[Cutting]) -> None:
         """Let others save, and go on, whatever has happened; twice does no harm."""
         for cutting in begun:
             cutting.cut.close()
         writer.close()
 
-    def _begin_cut(self, since: Saved | None, begun: list[_Cutting]) -> None:
+    def _begin_cut(self, since: Saved | None, begun: list[Cutting]) -> None:
         """Take the cut, and add it to `begun` in the same moment: a Ctrl-C may come right behind."""
         Cut.warm_up()
         every = None if since else np.ones(self._index.n_rows + (self._index.n_rows >> 6) + 1024, np.uint8)
@@ -326,10 +326,10 @@ class Kept(Own):
             strings = self._strings if self.kind == "string" else None
             cut = Cut(self.lock, self._index, self._rows, strings, self._config(), self._slots(), wanted, gone)
             after = Changes()
-            begun.append(_Cutting(cut, before, after))
+            begun.append(Cutting(cut, before, after))
             self._cut, self._changes = cut, after
 
-    def _write(self, writer: Writer, cutting: _Cutting, progress: Progress | None) -> int:
+    def _write(self, writer: Writer, cutting: Cutting, progress: Progress | None) -> int:
         saved: Saved | None = None
         try:
             number, sha256 = writer.write(cutting.cut, progress)
@@ -340,7 +340,7 @@ class Kept(Own):
             with self.lock.writing():
                 self._end_cut(cutting, saved)
 
-    def _end_cut(self, cutting: _Cutting, saved: Saved | None) -> None:
+    def _end_cut(self, cutting: Cutting, saved: Saved | None) -> None:
         if self._cut is cutting.cut:
             self._cut = None
         if self._changes is not cutting.after:  # restored meanwhile: what it was saved as isn't what it is
@@ -352,7 +352,7 @@ class Kept(Own):
         else:
             cutting.after.absorb(cutting.before, self._index.n_rows)
 
-    def _write_soon(self, done: Future[int], writer: Writer, cutting: _Cutting, progress: Progress | None) -> None:
+    def _write_soon(self, done: Future[int], writer: Writer, cutting: Cutting, progress: Progress | None) -> None:
         _be_patient()
         try:
             done.set_result(self._write(writer, cutting, progress))
@@ -369,7 +369,7 @@ def _be_patient() -> None:
 
 
 @dataclass(frozen=True)
-class _Cutting:
+class Cutting:
     """A cut, and what had changed before it and has since."""
 
     cut: Cut
