@@ -84,6 +84,7 @@ class Table(Keeping, Asking, Plain):
         if isinstance(patience, bool) or not isinstance(patience, int | float) or not 0 < patience < math.inf:
             raise ArgumentError(f"patience must be seconds, a number above 0; got {patience!r}")
         self._configure(dim, optimizer, initializer, seed, ids)
+        self.optimizer = _as_told(self.optimizer)
         self._launch(shards, home, name, threads, patience, log)
 
     def _launch(
@@ -265,6 +266,7 @@ class Table(Keeping, Asking, Plain):
     def set_optimizer(self, optimizer: Optimizer, *, fresh: bool = False) -> None:
         """As of `hotrow.Table`."""
         self._check_seam(optimizer, Optimizer, "optimizer=hotrow.Adam(1e-3)")
+        optimizer = _as_told(optimizer)
         self.settle()
         with self.lock.writing():
             old = self.optimizer
@@ -387,3 +389,8 @@ class Table(Keeping, Asking, Plain):
             "steps": self._steps, "bytes": total, "bytes_per_row": total / rows if rows else 0.0, "bytes_of": parts,
             "shards": len(self.shards_),
         }  # fmt: skip
+
+
+def _as_told(optimizer: Optimizer) -> Optimizer:
+    """As shards get it, with plain floats."""
+    return optimizers.from_config(optimizers.to_config(optimizer))

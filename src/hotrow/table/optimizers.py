@@ -332,7 +332,8 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {cls.__name__: cls for cls in _CLASSES}
 
 def to_config(optimizer: Optimizer) -> dict[str, Any]:
     """JSON values from which `from_config` makes an equal optimizer."""
-    return {"name": type(optimizer).__name__, **asdict(optimizer)}
+    told = {name: value if isinstance(value, bool) else float(value) for name, value in asdict(optimizer).items()}
+    return {"name": type(optimizer).__name__, **told}
 
 
 def from_config(config: dict[str, Any]) -> Optimizer:
