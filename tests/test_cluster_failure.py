@@ -441,3 +441,100 @@ def test_a_node_that_is_lost_takes_nothing_along(tmp_path):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split()[-3:] == ["1", "lost", "equal"]
+
+
+def part_saved(link, path):
+    """A shard's part of a save, ordered as `save` does, and the change that it is."""
+    fields = {"path": str(path), "steps": 0, "keep": 9, "delta": False}
+    link.ready()
+    change = link.plan("save", fields, [], answer=True)
+    link.make(change)
+    return change
+
+
+@pytest.mark.parametrize("lost", [False, True], ids=["unread", "lost"])
+def test_a_save_whose_answer_nobody_has_read_when_the_shard_dies_is_answered(ray_local, tmp_path, lost):
+    table = cluster.Table(DIM, shards=1, log=1)  # whatever it takes is kept at once
+    try:
+        table.lookup(np.arange(20), grow=True)
+        table.flush()
+        link = table.shards_.links[0]
+        change = part_saved(link, tmp_path / "part")
+        while ray_local.get(link.actor.facts.remote())["durable"] < change.number:
+            time.sleep(0.05)
+        if lost:
+            link._changes.close(0)
+            link._changes = link.open()
+        os.kill(pids(table)[0], signal.SIGKILL)
+        while not link.revivals:
+            link.look()
+        told = link.answered(change.answer, wait=True)
+        if lost:
+            assert "was lost" in told["error"]
+        else:
+            assert told["generation"] == 1
+        assert table.lookup(np.arange(20)).any()
+    finally:
+        table.close()
+
+
+def test_an_answer_that_was_lost_with_a_connection_is_an_error_after_a_patience(ray_local, tmp_path):
+    table = cluster.Table(DIM, shards=1)
+    try:
+        table.lookup(np.arange(20), grow=True)
+        table.flush()
+        link = table.shards_.links[0]
+        change = part_saved(link, tmp_path / "part")
+        while ray_local.get(link.actor.facts.remote())["applied"] < change.number:
+            time.sleep(0.05)
+        link._changes.close(0)
+        link._changes, link.patience = link.open(), 0.5
+        until = time.monotonic() + 60
+        while link.answered(change.answer, wait=False) is None and time.monotonic() < until:
+            time.sleep(0.05)
+        assert "was lost" in link.answers[change.answer]["error"]
+    finally:
+        table.close()
+
+
+def test_who_waits_for_a_shard_that_writes_does_not_run_out_of_patience(doomed_table, tmp_path):
+    pair = Pair(doomed_table, "int64", "Adam", 9)
+    pair.step()
+    doomed_table.flush()
+    slow = doomed_table.home / "slow"
+    slow.touch()
+    links = doomed_table.shards_.links
+    try:
+        for link in links:
+            link.begin_keeping()
+        saving = doomed_table.save(tmp_path / "t", wait=False)
+        for link in links:
+            link.patience = 2.0
+        pair.both(lambda table: table.lookup(np.arange(20), unknown="zero"))
+    finally:
+        for link in links:
+            link.patience = 120.0
+        slow.unlink()
+    saving.result(60)
+
+
+@pytest.mark.parametrize("number", [np.float32(0.05), np.array(0.05), 1], ids=["float32", "array", "int"])
+def test_an_optimizer_may_have_numbers_of_numpy(doomed_table, number):
+    pair = Pair(doomed_table, "int64", "Adam", 10)
+    pair.step()
+    for table in (pair.table, pair.twin):
+        table.set_optimizer(hotrow.SGD(number))
+    for _ in range(3):
+        pair.step(settings=False)
+    assert_same(pair.table, pair.twin)
+
+
+def test_a_change_that_cannot_be_sent_is_refused_before_it_is_one(doomed_table):
+    pair = Pair(doomed_table, "int64", "Adam", 11)
+    pair.step()
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        doomed_table.shards_.plan_all("optimizer", {"optimizer": object(), "fresh": False})
+    with pytest.raises((TypeError, OverflowError)):
+        doomed_table.set_optimizer(hotrow.SGD(10**400))
+    pair.step()
+    assert_same(pair.table, pair.twin)

@@ -65,15 +65,21 @@ class _Thread:
 
 
 class Patience:
-    """How long nothing may move."""
+    """How long nothing may move. where: how far it has come, whatever tells that."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, seconds: float, where: Any = None) -> None:
+        self._seconds, self._where = seconds, where
         self.moved()
 
     def moved(self) -> None:
         """From now on it is counted anew."""
         self._until = time.monotonic() + self._seconds
+
+    def see(self, where: Any) -> None:
+        """It has moved, if that is another than when it was last seen."""
+        if where != self._where:
+            self._where = where
+            self.moved()
 
     def left(self) -> float:
         """Seconds, 0 or less when it is over."""
@@ -110,6 +116,7 @@ class Link:
         """How many it has begun since it last got anywhere."""
         self.revivals = 0
         """How often it has come back."""
+        self._got_to: tuple[int, ...] = ()
         self.sent = 0
         """The number of the last change that this process knows of: what it reads has that one in."""
 
@@ -168,7 +175,7 @@ class Link:
 
     def wait(self, asked: Asked) -> Answer:
         """The answer. A shard that has died meanwhile is asked again once it is back. ClusterError if it refuses."""
-        look, silent, again, patience = _FIRST_LOOK, 0, 2, Patience(self.patience)
+        look, silent, again, patience = _FIRST_LOOK, 0, 2, Patience(self.patience, self.where())
         while True:
             mine = self._own()
             if asked.epoch != mine.epoch:
@@ -247,10 +254,19 @@ class Link:
 
     def see(self, patience: Patience) -> None:
         """Look whether the shard lives, and go on with a new life of it. ClusterError once patience is over."""
-        if self.look() and self.lives <= _MOST_LIVES:
-            patience.moved()
+        self.look()
+        self.watch(patience)
         if patience.left() <= 0:
             raise self.away()
+
+    def watch(self, patience: Patience) -> None:
+        """Patience begins anew while it gets on: takes changes, or writes what others wait for."""
+        if self.lives <= _MOST_LIVES:
+            patience.see(self.where())
+
+    def where(self) -> tuple[int, ...]:
+        """How far it has come, in which life."""
+        return (self._epoch, *self._got_to)
 
     def look(self) -> bool:
         """Whether it lives another life than before, with which all goes on; takes `_HELLO` seconds at most."""
@@ -260,6 +276,7 @@ class Link:
             self.is_away = told is None
             if told is None:
                 return False
+            self._got_to = told["applied"], told["durable"], told["kept_bytes"]
             if told["incarnation"] == self._incarnation:
                 self.heard(told)
                 return False

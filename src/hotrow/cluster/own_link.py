@@ -65,16 +65,20 @@ class OwnLink(Link):
         """Numbers of the last change that the shard has, and that its home has."""
         self._keeping: int | None = None
         self._keep_from, self._breath, self._unkept = 0.0, _BREATH, ""
-        self._kept_bytes = 0
         self._refusals, self._refused = 0, ""
         self._looks, self._again = 0, 2
         self.answers: dict[int, dict[str, Any] | None] = {}
         """Of changes that are answered with more than a confirmation, by `Change.answer`, until somebody takes them."""
+        self._owed: dict[int, int] = {}
+        """The numbers of those that aren't answered yet, by `Change.answer`."""
+        self._done_since: float | None = None
+        """Since when the shard has had them, and written nothing."""
 
     # --- life --------------------------------------------------------------------------------------------------------
 
     def begun(self, told: dict[str, Any]) -> None:
         """Send what the shard hasn't got, in order."""
+        self._drain()
         self._shut()
         self._changes, self._keeping = self.open(), None
         self._looks, self._again = 0, 2
@@ -89,7 +93,23 @@ class OwnLink(Link):
             raise ClusterError(f"{self.name} {self.ended}")
         self.acknowledged = applied
         self._let_go(told["durable"])
+        self._forgo(applied)
         self._resend()
+
+    def _drain(self) -> None:
+        """Read the answers of the life before. How far it came isn't of interest: the next one says that of itself."""
+        while self._changes is not None and self._changes.poll(0):
+            told = decode(self._changes.recv_multipart(copy=False))[0]
+            if "answered" in told:
+                self._hear(told)
+
+    def _forgo(self, applied: int) -> None:
+        """Nobody will answer any more what the shard has: it isn't made again."""
+        for answer in [answer for answer, number in self._owed.items() if number <= applied]:
+            number = self._owed.pop(answer)
+            if answer in self.answers:
+                error = f"the answer to change {number} was lost, with the process or the connection; try again"
+                self.answers[answer] = {"answered": True, "error": error}
 
     def _shut(self) -> None:
         if self._changes is not None:
@@ -113,8 +133,8 @@ class OwnLink(Link):
     def heard(self, told: dict[str, Any]) -> None:
         """Between nodes a connection may be lost, and what was under way with it: that is sent again, ever later."""
         stuck = told["applied"] == self.acknowledged < self.sent
-        self._kept_bytes = told["kept_bytes"]
         self._progress(told["applied"], told["durable"])
+        self._miss(told)
         if not self.is_afar:
             return
         if self._keeping is not None and not told["keeping"] and told["applied"] >= self._keeping:
@@ -123,6 +143,16 @@ class OwnLink(Link):
         if self._looks >= self._again:
             self._again *= 2
             self._resend()
+
+    def _miss(self, told: dict[str, Any]) -> None:
+        """An answer that could have come for as long as the link has patience has been lost."""
+        if not self._owed or told["keeping"] or told["applied"] < max(self._owed.values()):
+            self._done_since = None
+        elif self._done_since is None:
+            self._done_since = time.monotonic()
+        elif time.monotonic() - self._done_since > self.patience:
+            self._acknowledge()  # it may lie there unread
+            self._forgo(told["applied"])
 
     # --- change ------------------------------------------------------------------------------------------------------
 
@@ -155,10 +185,13 @@ class OwnLink(Link):
     ) -> Change:
         """The next change, not made yet. The arrays aren't changed any more by anyone.
 
+        TypeError or ValueError if `fields` aren't JSON values: a change in the log is one that can be sent.
+
         offer: see `Change`, and its bytes. answer: it gets one.
         """
         number, id = self.sent + 1, next(ids)
         told = {"what": what, "id": id, "secret": self.secret, "number": number, **fields}
+        encode(told)
         length = _ENTRY + sum(array.nbytes for array in arrays) + (0 if offer is None else offer[1])
         return Change(number, told, arrays, length, None if offer is None else (offer[0],), id if answer else None)
 
@@ -167,6 +200,7 @@ class OwnLink(Link):
         with self.guard:
             if change.answer is not None:
                 self.answers[change.answer] = None
+                self._owed[change.answer] = change.number
             self._log.append(change)
             self.logged += change.length
             self.sent = change.number
@@ -193,7 +227,7 @@ class OwnLink(Link):
     def answered(self, answer: int, *, wait: bool) -> dict[str, Any] | None:
         """The answer to a change that gets one, if it is there; a shard that dies meanwhile makes it anew."""
         if wait:
-            self.await_(lambda: self.answers[answer] is not None, still=True)
+            self.await_(lambda: self.answers[answer] is not None)
         elif not self._acknowledge():
             self._glance()
         return self.answers[answer]
@@ -212,12 +246,11 @@ class OwnLink(Link):
         if kept:
             self.await_(lambda: self.durable >= self.sent, keep=True)
 
-    def await_(self, done: Callable[[], bool], *, keep: bool = False, still: bool = False) -> None:
-        """Wait until something is so. keep: by keeping. still: however long it takes, if the shard is there."""
-        patience, heard, quiet = Patience(self.patience), time.monotonic(), _QUIET[0]
+    def await_(self, done: Callable[[], bool], *, keep: bool = False) -> None:
+        """Wait until something is so, however long it takes, if the shard gets on. keep: by keeping."""
+        patience, heard, quiet = Patience(self.patience, self.where()), time.monotonic(), _QUIET[0]
         while not done():
             self._see_to_keeping(wanted=keep or self.logged > self.log)
-            before = self._where()
             if self._acknowledge(_SLICE):
                 heard, quiet = time.monotonic(), _QUIET[0]
             elif self.is_away or time.monotonic() - heard > quiet:
@@ -225,13 +258,13 @@ class OwnLink(Link):
                 self.see(patience)
             else:
                 time.sleep(0)
-            if self._where() != before or (still and not self.is_away):
-                patience.moved()
+            self.watch(patience)
             if patience.left() <= 0:
                 raise self.away(f"can't write to its home ({self._unkept})" if self._unkept else "")
 
-    def _where(self) -> tuple[int, int, int]:
-        return self.acknowledged, self.durable, self._kept_bytes
+    def where(self) -> tuple[int, ...]:
+        """As of a link; between two looks changes are confirmed, too."""
+        return (*super().where(), self.acknowledged, self.durable)
 
     # --- what it says ------------------------------------------------------------------------------------------------
 
@@ -257,6 +290,7 @@ class OwnLink(Link):
 
     def _hear(self, told: dict[str, Any]) -> None:
         if "answered" in told:
+            self._owed.pop(told["id"], None)
             if told["id"] in self.answers:
                 self.answers[told["id"]] = told
         elif "refused" in told:  # it ends itself, comes back as its home is, and is sent that change again
