@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -47,4 +49,24 @@ def test_a_table_may_be_saved_to_its_home(ray_local, tmp_path):
     assert ours <= {path.name for path in tmp_path.iterdir()}
     loaded = hotrow.load(tmp_path)
     assert loaded.vectors().tobytes() == np.ascontiguousarray(table.vectors()).tobytes()
+    table.close()
+
+
+def test_others_look_up_and_train_while_a_save_is_waited_for(ray_local, tmp_path):
+    table = cluster.Table(3, shards=2)
+    step(table, range(30))
+    before, seen = table.vectors(), []
+
+    def progress(done, total, facts):
+        if not seen:
+            with ThreadPoolExecutor(1) as other:
+                seen.append(other.submit(table.lookup, [1, 2]).result(60))
+                other.submit(step, table, range(20, 50)).result(60)
+
+    assert table.save(tmp_path / "t", progress=progress) == 1
+    assert np.array_equal(seen[0], before[1:3])
+    assert np.array_equal(hotrow.load(tmp_path / "t").vectors(), before)
+    step(table, [1])
+    assert table.save_delta() == 2
+    assert np.array_equal(hotrow.load(tmp_path / "t").vectors(), table.vectors())
     table.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from hotrow.cluster.link import Patience
 from hotrow.cluster.numbers import Numbers
 from hotrow.cluster.own_shards import OwnShards
 from hotrow.cluster.whole import uninterrupted
@@ -21,17 +22,18 @@ from hotrow.table.table import Table as Plain
 if TYPE_CHECKING:
     from os import PathLike
 
-_LOOK = 0.02  # seconds between two looks at a save that goes on beside training
+_LOOK = 0.02  # seconds between two looks at a save that is under way
 
 
 @dataclass
 class _Saving:
-    """A save under way: by which number each shard answers, and what it was saved as."""
+    """A save under way: by which number each shard answers, what it was saved as, and how long it may be away."""
 
     writer: ShardedWriter
     facts: dict[str, Any]
     answers: list[int]
     saved: list[Saved | None]
+    patience: list[Patience]
 
 
 class Keeping(Plain):
@@ -75,8 +77,8 @@ class Keeping(Plain):
                     raise LockedError("this table is being saved: wait for the result() of table.save(…, wait=False)")
                 begun = self._saving = True
                 saving = self._order(writer, delta=since is not None)
-                if wait:
-                    return self._finish(saving, progress)
+            if wait:  # others look up and train meanwhile: shards save what they were when they were told
+                return self._finish(saving, progress)
         except BaseException:
             if begun:
                 self._end_saving(writer, saved=None)
@@ -110,24 +112,32 @@ class Keeping(Plain):
         ]
         with uninterrupted():
             self.shards_.make(plan)
-        return _Saving(writer, facts, [change.answer or 0 for _, change in plan], [None] * len(links))
+        answers, patience = [change.answer or 0 for _, change in plan], [Patience(link.patience) for link in links]
+        return _Saving(writer, facts, answers, [None] * len(links), patience)
 
-    def _look(self, saving: _Saving, *, wait: bool) -> bool:
-        """See which shards are done; whether all are. Locked to write."""
-        for at, link in enumerate(self.shards_.links):
-            if saving.saved[at] is None and (told := link.answered(saving.answers[at], wait=wait)) is not None:
+    def _look(self, saving: _Saving) -> bool:
+        """See which shards are done; whether all are. ClusterError if one can't save, or was away for too long."""
+        with self.lock.writing():
+            for at, link in enumerate(self.shards_.links):
+                if saving.saved[at] is not None:
+                    continue
+                told = link.answered(saving.answers[at], wait=False)
+                if told is None:
+                    if not link.is_away:
+                        saving.patience[at].moved()
+                    elif saving.patience[at].left() <= 0:
+                        raise link.away()
+                    continue
                 if told.get("error"):
                     raise ClusterError(f"{link.name} couldn't be saved: {told['error']}")
                 saving.saved[at] = Saved(saving.writer.folder(at), told["generation"], told["sha256"])
         return None not in saving.saved
 
     def _finish(self, saving: _Saving, progress: Progress | None) -> int:
-        """Wait for all shards, and tie what they wrote. Locked to write."""
-        while not self._look(saving, wait=True):
+        """Wait for all shards, and tie what they wrote. Not locked but for each look."""
+        while not self._look(saving):
             _tell(progress, saving)
-        return self._tie(saving, progress)
-
-    def _tie(self, saving: _Saving, progress: Progress | None) -> int:
+            time.sleep(_LOOK)
         number, sha256 = saving.writer.write([one for one in saving.saved if one is not None], saving.facts)
         self._end_saving(saving.writer, Saved(saving.writer.root, number, sha256))
         _tell(progress, saving)
@@ -135,16 +145,12 @@ class Keeping(Plain):
 
     def _finish_soon(self, done: Future[int], saving: _Saving, progress: Progress | None) -> None:
         try:
-            while True:
-                with self.lock.writing():
-                    if self._look(saving, wait=False):
-                        break
-                _tell(progress, saving)
-                time.sleep(_LOOK)
-            done.set_result(self._tie(saving, progress))
+            number = self._finish(saving, progress)
         except BaseException as error:  # noqa: BLE001 — whoever asks for the result is told
             self._end_saving(saving.writer, saved=None)
             done.set_exception(error)
+        else:
+            done.set_result(number)
 
 
 def _tell(progress: Progress | None, saving: _Saving) -> None:
