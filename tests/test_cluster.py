@@ -7,12 +7,16 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sharding import place, shards_of
 
 import hotrow
+from hotrow.store.joining import join
 from hotrow.table.ids import Keys
 
 cluster = pytest.importorskip("hotrow.cluster")
 pytest.importorskip("ray")
+from hotrow.cluster.view import _apart  # noqa: E402 — after what it needs
+
 DIM = 5
 OPTIMIZERS = [hotrow.SGD(0.1), hotrow.Adagrad(0.1), hotrow.Adam(0.01)]
 NAMES = [type(optimizer).__name__ for optimizer in OPTIMIZERS]
@@ -145,6 +149,24 @@ def test_a_batch_forgets_as_that_of_a_plain_table(in_shards):
     assert_same(table, plain)
 
 
+def test_only_rows_that_are_still_there_are_constrained(in_shards):
+    plain = hotrow.Table(DIM)
+    table = in_shards(2, plain)
+    for gone in ([1, 2], [6], []):
+        given = []
+        for each in (table, plain):
+            batch = each.find([1, 2, 5, 6, 5], grow=True)
+            each.forget(gone)
+            each.constrain(batch, lambda vectors, given=given: given.append(vectors.copy()) or 2.0 * vectors)
+            each.constrain(batch, lambda _: 1.5)
+        assert np.array_equal(*given)
+    for each in (table, plain):
+        batch = each.find([1, 2], grow=True)
+        each.forget([1, 2])
+        each.constrain(batch, lambda vectors: vectors)
+    assert_same(table, plain)
+
+
 def test_what_cannot_be_is_refused_with_nothing_changed(in_shards):
     plain = hotrow.Table(DIM)
     table = in_shards(2, plain)
@@ -225,8 +247,40 @@ def test_a_reader_sees_what_the_owner_has_changed(in_shards):
         cluster.attach("nobody")
 
 
-def test_a_name_is_one_tables_alone(ray_local):
-    table = cluster.Table(DIM, shards=1, name="mine")
-    with pytest.raises(hotrow.ArgumentError, match="mine"):
-        cluster.Table(DIM, shards=1, name="mine")
-    table.close()
+@pytest.mark.parametrize(
+    "ids", [np.array([2**63 + 5, 2**64 - 1, 1], np.uint64), ["a", "b", "c"]], ids=["uint64", "string"]
+)
+def test_a_reader_that_came_before_the_first_id_knows_of_which_kind_they_are(in_shards, ids):
+    kind = "string" if isinstance(ids, list) else "uint64"
+    for chosen in (ids[:1], ids):  # of one id a shard at least knows nothing
+        table = in_shards(2, hotrow.Table(DIM))
+        views = [cluster.attach(table.name) for _ in range(3)]
+        table.find(chosen, grow=True)
+        for view in views:
+            view.wait_for(table.marks)
+        assert list(views[0].ids()) == list(table.ids())
+        assert np.array_equal(views[1].lookup(chosen), table.lookup(chosen))
+        assert -5 not in views[2]  # no id of this kind: the bits of another
+        assert [view.kind for view in views] == [kind] * 3
+        assert table.stats()["bytes_of"].keys() == hotrow.Table.from_state(table.state()).stats()["bytes_of"].keys()
+        for view in views:
+            view.close()
+
+
+def test_what_shards_were_at_two_moments_is_joined_by_a_reader():
+    table = hotrow.Table(DIM)
+    ids = np.arange(40)
+    shard = place(ids.view(np.uint64), "int64", 2)
+    here, there = ids[shard == 0], ids[shard == 1]
+    table.find([*here[:5], *there[:5]], grow=True)
+    before = shards_of(table, 2)
+    table.forget(here[:2])
+    table.find(there[5:7], grow=True)  # they have the numbers of those
+    table.set_optimizer(hotrow.Adam(0.1))
+    states = [before[0], shards_of(table, 2)[1]]
+    with pytest.raises(hotrow.ArgumentError):
+        join(states)
+    state = join(_apart(states))
+    assert sorted(state.keys.tolist()) == sorted([*here[:5], *there[:7]])
+    vectors = hotrow.Table(DIM).lookup(state.keys.view(np.int64))
+    assert np.array_equal(state.weights, vectors)

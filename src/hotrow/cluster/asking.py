@@ -138,7 +138,7 @@ class Asking(View):
         self.settle()
         with self.lock.reading():
             state = self._joined(whole=False)
-        return ids_.restore(state.keys, self.kind or "int64") if state.strings is None else state.strings
+        return ids_.restore(state.keys, state.config["ids"] or "int64") if state.strings is None else state.strings
 
     def vectors(self) -> np.ndarray:
         """As of `View`; all of them come to this process."""

@@ -231,20 +231,21 @@ class Table(Keeping, Asking, Plain):
             self._check_known(batch)
             last = np.empty(len(batch.distinct), np.int64)
             last[batch.inverse] = np.arange(len(batch))
-            self._put(batch, flat[last])
+            self._put(batch, flat[last][batch.distinct >= 0])
 
     def constrain(self, batch: Batch, function: Callable[[np.ndarray], np.ndarray]) -> None:
         """As of `hotrow.Table`; the vectors come here and go back."""
         with self.lock.writing():
             vectors, order = self._have(batch)
-            chosen = np.where(order >= 0, order, 0)
-            self._put(batch, np.ascontiguousarray(function(vectors[chosen]), np.float32))
+            given = vectors[order[order >= 0]]
+            made = np.empty_like(given)
+            made[:] = function(given)
+            self._put(batch, made)
 
     def _put(self, batch: Batch, vectors: np.ndarray) -> None:
-        """Give the distinct rows of a batch these vectors. Locked to write."""
-        here = batch.distinct >= 0
-        keys = batch.keys[here]
-        self._make(self.shards_.plan("put", {}, self.shards_.spread(keys, self.kind), keys, vectors[here]))
+        """Give those of a batch's distinct ids that have a row these vectors. Locked to write."""
+        keys = batch.keys[batch.distinct >= 0]
+        self._make(self.shards_.plan("put", {}, self.shards_.spread(keys, self.kind), keys, vectors))
 
     def forget(self, ids: Any) -> Receipt:
         """As of `hotrow.Table`."""
@@ -383,7 +384,8 @@ class Table(Keeping, Asking, Plain):
             facts = self.shards_.call("facts")
         total = sum(one["bytes"] for one in facts)
         rows = len(self._numbers)
-        parts = {name: sum(one["bytes_of"].get(name, 0) for one in facts) for name in facts[0]["bytes_of"]}
+        names = dict.fromkeys(name for one in facts for name in one["bytes_of"])  # one without strings has none to name
+        parts = {name: sum(one["bytes_of"].get(name, 0) for one in facts) for name in names}
         return {
             "ids": self.kind, "rows": rows, "dim": self.dim, "optimizer": optimizers.to_config(self.optimizer),
             "steps": self._steps, "bytes": total, "bytes_per_row": total / rows if rows else 0.0, "bytes_of": parts,

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 
 from hotrow.cluster.asking import Asking
+from hotrow.cluster.keyed import NUMBER, WIDTH
 from hotrow.cluster.shards import Shards
 from hotrow.cluster.starting import links_of
-from hotrow.table import ids as ids_
+from hotrow.store.joining import join
 from hotrow.table import initializers
 from hotrow.table.batch import Batch
 from hotrow.table.locks import ReadersWriter
-from hotrow.table.view import Found
+from hotrow.table.state import State
 
 
 class View(Asking):
     """As `hotrow.View`; each shard answers with its rows as they are then. `attach` opens one.
 
     An id that is new to the table is known as soon as its row is there; a Batch keeps no vectors for a second look.
+    Shards answer as of moments of their own, for their owner goes on: `ids()` and `vectors()` are of one moment only
+    while it changes nothing.
     """
 
     def __init__(self, name: str) -> None:
@@ -35,10 +40,17 @@ class View(Asking):
         for link, mark in zip(self.shards_.links, marks, strict=True):
             link.sent = max(link.sent, mark)
 
-    def _locate(self, keys: ids_.Keys, *, grow: bool) -> Found:
-        if self.kind is None:  # the owner's first ids decide
-            self.kind = links_of(self.name)[0]["ids"]
-        return super()._locate(keys, grow=grow)
+    def settle(self) -> None:
+        """Before anything is read: the kind of the ids, which the owner's first ones have decided."""
+        if self.kind is None:  # a shard that has none of them doesn't know it
+            self.kind = next((facts["ids"] for facts in self.shards_.call("facts") if facts["ids"]), None)
+
+    def _find(self, ids: Any, offsets: Any, weights: Any, pooling: str | None, mask: Any = None) -> Batch:
+        self.settle()
+        return super()._find(ids, offsets, weights, pooling, mask)
+
+    def _joined(self, *, whole: bool) -> State:
+        return join(_apart(self.shards_.states(whole=whole)))
 
     def _have(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
         have = super()._have(batch)
@@ -51,6 +63,21 @@ class View(Asking):
 
     def _has_holes(self) -> bool:
         return True  # nobody but the owner knows
+
+
+def _apart(states: list[State]) -> list[State]:
+    """States that can be joined, of shards each of which was copied at another moment.
+
+    A number that was given away meanwhile may be in two of them, and only one may have another optimizer already.
+    """
+    numbers = np.concatenate([np.ascontiguousarray(one.slots[NUMBER]).view(np.int64).reshape(-1) for one in states])
+    apart = np.empty_like(numbers)
+    apart[np.argsort(numbers, kind="stable")] = np.arange(len(numbers))
+    parts = np.split(apart.view(np.float32).reshape(-1, WIDTH), np.cumsum([len(one.keys) for one in states])[:-1])
+    same = {name: states[0].config[name] for name in ("seed", "optimizer", "initializer")}
+    return [
+        replace(one, config=one.config | same, slots={NUMBER: part}) for one, part in zip(states, parts, strict=True)
+    ]
 
 
 def attach(name: str) -> View:
