@@ -15,6 +15,7 @@ from hotrow.table.ids import Keys
 
 cluster = pytest.importorskip("hotrow.cluster")
 pytest.importorskip("ray")
+from hotrow.cluster import starting  # noqa: E402 — after what it needs
 from hotrow.cluster.view import _apart  # noqa: E402 — after what it needs
 
 DIM = 5
@@ -284,3 +285,27 @@ def test_what_shards_were_at_two_moments_is_joined_by_a_reader():
     assert sorted(state.keys.tolist()) == sorted([*here[:5], *there[:7]])
     vectors = hotrow.Table(DIM).lookup(state.keys.view(np.int64))
     assert np.array_equal(state.weights, vectors)
+
+
+def test_a_name_is_one_tables_alone_whatever_the_numbers_of_shards(ray_local):
+    table = cluster.Table(DIM, shards=2, name="mine")
+    for count in (2, 1, 3):
+        with pytest.raises(hotrow.ArgumentError, match="mine"):
+            cluster.Table(DIM + 1, shards=count, name="mine")
+    assert starting.names()["mine"] == 2
+    view = cluster.attach("mine")
+    assert view.dim == DIM
+    view.close()
+    table.close()
+
+
+def test_who_began_a_table_of_a_name_while_another_did_gives_up(ray_local, monkeypatch):
+    table = cluster.Table(DIM, shards=2, name="ours")
+    looks = iter([set(), starting.listed(), starting.listed()])  # the other's actors come after the first look
+    monkeypatch.setattr(starting, "listed", lambda: next(looks))
+    with pytest.raises(hotrow.ArgumentError, match="ours"):
+        cluster.Table(DIM, shards=1, name="ours")
+    monkeypatch.undo()
+    table.lookup([1, 2], grow=True)
+    assert len(table) == 2
+    table.close()

@@ -26,6 +26,7 @@ def start(plan: dict[str, Any], home: Path, secret: str, patience: float, log: i
     count = plan["shards"]
     actor = ray.remote(shard_class())
     actors: list[Any] = []
+    _check_free(plan["name"], besides=0)
     try:
         for index in range(count):
             options = {
@@ -33,15 +34,31 @@ def start(plan: dict[str, Any], home: Path, secret: str, patience: float, log: i
                 "max_restarts": -1, "max_task_retries": 0, "max_concurrency": 8, "scheduling_strategy": "SPREAD",
             }  # fmt: skip
             actors.append(actor.options(**options).remote({**plan, "index": index}, str(home), secret))
+            if not index:
+                _check_free(plan["name"], besides=count)
         links = [OwnLink(each, _told(plan["name"], i, count), secret, patience, log) for i, each in enumerate(actors)]
         _wait(ray, links, plan)
     except BaseException as error:
         for each in actors:
             ray.kill(each)
         if isinstance(error, ValueError) and "already" in str(error):
-            raise ArgumentError(f"there is a table named {plan['name']!r} in this cluster already") from error
+            raise _taken(plan["name"]) from error
         raise
     return links
+
+
+def _taken(name: str) -> ArgumentError:
+    return ArgumentError(f"there is a table named {name!r} in this cluster already")
+
+
+def _check_free(name: str, *, besides: int) -> None:
+    """ArgumentError if there is a table of this name, in another number of shards than `besides`.
+
+    Ray sees to it that no two actors have one name, but these have the number in it. So whoever starts a table looks
+    once its first actor has its name: of two who do so at once, at least one sees the other, and gives up.
+    """
+    if any(table == name and count != besides for table, _, count in listed()):
+        raise _taken(name)
 
 
 def _wait(ray: Any, links: list[OwnLink], plan: dict[str, Any]) -> None:
