@@ -10,7 +10,7 @@ import numpy as np
 
 from hotrow.cluster.asking import Asking
 from hotrow.cluster.keyed import NUMBER, WIDTH
-from hotrow.cluster.shards import Shards
+from hotrow.cluster.shards import Shards, Spread
 from hotrow.cluster.starting import links_of
 from hotrow.store.joining import join
 from hotrow.table import initializers
@@ -43,6 +43,8 @@ class View(Asking):
     def settle(self) -> None:
         """Before anything is read: the kind of the ids, which the owner's first ones have decided."""
         if self.kind is None:  # a shard that has none of them doesn't know it
+            none = np.zeros(0, np.uint64)
+            self.shards_.sizes(Spread.of(none, None, len(self.shards_)), none)  # facts wait for no change, this does
             self.kind = next((facts["ids"] for facts in self.shards_.call("facts") if facts["ids"]), None)
 
     def _find(self, ids: Any, offsets: Any, weights: Any, pooling: str | None, mask: Any = None) -> Batch:
