@@ -17,6 +17,7 @@ cluster = pytest.importorskip("hotrow.cluster")
 pytest.importorskip("ray")
 from hotrow.cluster import starting  # noqa: E402 — after what it needs
 from hotrow.cluster.view import _apart  # noqa: E402 — after what it needs
+from hotrow.cluster.wire import decode, encode  # noqa: E402
 
 DIM = 5
 OPTIMIZERS = [hotrow.SGD(0.1), hotrow.Adagrad(0.1), hotrow.Adam(0.01)]
@@ -285,6 +286,42 @@ def test_what_shards_were_at_two_moments_is_joined_by_a_reader():
     assert sorted(state.keys.tolist()) == sorted([*here[:5], *there[:7]])
     vectors = hotrow.Table(DIM).lookup(state.keys.view(np.int64))
     assert np.array_equal(state.weights, vectors)
+
+
+def test_from_another_node_nothing_is_taken_but_from_who_has_the_keys():
+    zmq = pytest.importorskip("zmq")
+    from hotrow.cluster.keys import show
+    from hotrow.cluster.server import Server
+
+    def answer(fields, arrays, reply):
+        reply({"length": len(arrays[0])})
+        return True
+
+    def asked(endpoint, prepare, arrays, wait):
+        with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+            socket.linger = 0
+            prepare(socket)
+            socket.connect(endpoint)
+            socket.send_multipart(encode({"id": 1, "secret": secret}, arrays))
+            return decode(socket.recv_multipart())[0]["length"] if socket.poll(wait) else None
+
+    def stranger(socket):  # even if he knew the shard's own key
+        show(socket, secret)
+        socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
+
+    secret = "0123456789abcdef" * 2
+    server = Server(secret, 0, answer)
+    server.start()
+    try:
+        afar, array = server.remote("127.0.0.1"), np.zeros(1000, np.uint64)
+        assert asked(server.local, lambda _: None, [array], 20_000) == 1000
+        assert asked(afar, lambda socket: show(socket, secret), [array], 20_000) == 1000
+        before = server.counts()["bytes_in"]
+        for prepare in (lambda _: None, stranger, lambda socket: show(socket, "f" * 32)):
+            assert asked(afar, prepare, [array], 300) is None
+        assert server.counts()["bytes_in"] == before
+    finally:
+        server.stop()
 
 
 def test_a_name_is_one_tables_alone_whatever_the_numbers_of_shards(ray_local):

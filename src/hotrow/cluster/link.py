@@ -18,6 +18,7 @@ import numpy as np
 
 from hotrow.cluster.arena import Arena
 from hotrow.cluster.connecting import ray_module, zmq_module
+from hotrow.cluster.keys import show
 from hotrow.cluster.whole import uninterrupted
 from hotrow.cluster.wire import decode, encode
 from hotrow.errors import ClusterError, HotrowError
@@ -170,6 +171,8 @@ class Link:
         socket = self.context.socket(zmq.DEALER)
         for option in (zmq.LINGER, zmq.SNDHWM, zmq.RCVHWM):  # who asks has a bound of its own
             socket.setsockopt(option, 0)
+        if self.is_afar:
+            show(socket, self.secret)
         socket.connect(self._endpoint)
         return socket
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import zmq
 
+from hotrow.cluster import keys
 from hotrow.cluster.arena import Arenas
 from hotrow.cluster.wire import decode, encode, size
 from hotrow.errors import HotrowError
@@ -33,7 +34,8 @@ _LONGEST = 90  # bytes in the path of a Unix socket's folder; the system has roo
 class Server:
     """Listens on a Unix socket in a folder of its own, and on TCP once somebody on another node wants it.
 
-    secret: what each request must show; it is told over Ray alone.
+    secret: what each request must show; it is told over Ray alone. Over TCP it is not even read from those who haven't
+    the keys that are made of it.
     """
 
     def __init__(self, secret: str, index: int, answer: Answer) -> None:
@@ -57,6 +59,7 @@ class Server:
         self._counts = {"bytes_in": 0, "bytes_out": 0}
         self._busy: tuple[float, float | None] = 0.0, None  # seconds, and since when with the request of this moment
         self._address: str | None = None
+        self._doorkeeper: Any = None
         self._thread = Thread(target=self._run, name="hotrow-shard", daemon=True)
         self._stopped = False
 
@@ -69,6 +72,11 @@ class Server:
         self._stopped = True
         self.soon(lambda: None)
         self._thread.join(10)
+        if self._doorkeeper is not None:
+            self._doorkeeper.stop()
+        with self._waking:
+            if not self._thread.is_alive():
+                self._context.destroy(0)
         rmtree(self._folder, ignore_errors=True)
 
     def counts(self) -> dict[str, float]:
@@ -85,10 +93,11 @@ class Server:
         def bind() -> None:
             try:
                 if self._address is None:
+                    self._doorkeeper = self._doorkeeper or keys.guard(self._socket, self._secret.decode())
                     port = self._socket.bind_to_random_port(f"tcp://{address}")
                     self._address = f"tcp://{address}:{port}"
                 done.set_result(self._address)
-            except (zmq.ZMQError, OSError) as error:
+            except (HotrowError, zmq.ZMQError, OSError) as error:
                 done.set_exception(error)
 
         self.soon(bind)
@@ -98,6 +107,8 @@ class Server:
         """Let the server's thread do it, which alone may use its socket."""
         self._jobs.put(job)
         with self._waking:
+            if self._context.closed:
+                return
             if self._waker is None:
                 self._waker = self._context.socket(zmq.PUSH)
                 self._waker.connect(self._wake_address)
