@@ -20,7 +20,7 @@ import hotrow
 
 cluster = pytest.importorskip("hotrow.cluster")
 pytest.importorskip("ray")
-from hotrow.cluster import own_link, starting  # noqa: E402 — after what they need
+from hotrow.cluster import ending, own_link, server, starting  # noqa: E402 — after what they need
 from hotrow.errors import ClusterError  # noqa: E402
 
 pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL here")]
@@ -405,12 +405,60 @@ def test_a_closed_table_says_so_and_leaves_nothing_behind(ray_local, tmp_path):
     table.close()
     assert home.parent == tmp_path
     assert not home.exists()
-    from hotrow.cluster import server
-
     assert not list(Path(server._parent()).glob(f"{server._prefix(secret)}*"))
     with pytest.raises(ClusterError, match="this table was closed"):
         table.lookup(np.arange(9))
     table.close()  # once more does no harm
+
+
+KILLED = """
+import os, signal, sys
+from hotrow import cluster
+from hotrow.cluster.ending import make_home
+from hotrow.cluster.server import Server
+print(make_home(None, "killed"), make_home(sys.argv[1], "killed"), Server("s" * 32, 0, print)._folder, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")
+def test_what_was_killed_left_goes_with_the_next_start_and_what_lives_stays(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", KILLED, tmp_path / "homes"], check=False, capture_output=True, text=True
+    )
+    left = [Path(path) for path in ended.stdout.split()]
+    assert len(left) == 3
+    for path in left:
+        assert path.stat().st_mode & 0o777 == 0o700
+    mine = tmp_path / "homes" / "somebody's"
+    mine.mkdir()
+    homes = [ending.make_home(given, "mine") for given in (None, tmp_path / "homes", None)]
+    assert [path.exists() for path in left] == [False, False, True]
+    socket = server.Server("m" * 32, 0, print)
+    try:
+        assert not left[2].exists()
+        other = server.Server("o" * 32, 0, print)
+        assert all(path.exists() for path in [*homes, mine, socket._folder])
+        other._context.destroy(0)
+    finally:
+        socket._context.destroy(0)
+        for one in ("m", "o"):
+            server.remove_sockets(one * 32)
+        ending.end([], "m" * 32, homes[0], os.getpid())
+        ending.end([], "m" * 32, homes[2], os.getpid())
+
+
+def test_a_shard_far_from_its_owner_makes_a_home_for_its_user_alone_and_leaves_nothing(tmp_path):
+    home = tmp_path / "home"
+    for _ in range(2):  # its lives
+        ending.enter_home(home)
+        (home / "kept-001").mkdir(exist_ok=True)
+    (home / "kept-000").mkdir()
+    assert home.stat().st_mode & 0o777 == 0o700
+    ending.leave_home(home, 1)
+    assert (home / "kept-000").exists()
+    ending.leave_home(home, 0)
+    assert not home.exists()
 
 
 @pytest.mark.filterwarnings("ignore:os.fork.*:RuntimeWarning")  # JAX, which other tests import, would have it said

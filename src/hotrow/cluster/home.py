@@ -30,6 +30,11 @@ _DELTAS = 16  # after a whole one, if they aren't as much as that before
 _SUFFIX = ".json"
 
 
+def part_of(home: Path, index: int) -> Path:
+    """The folder of a shard in the home of its table."""
+    return home / f"kept-{index:03d}"
+
+
 class Home:
     """Of the shard of this index, in this life.
 
@@ -37,7 +42,7 @@ class Home:
     """
 
     def __init__(self, path: Path, index: int, life: str, wrote: Callable[[int], None] = lambda _: None) -> None:
-        self._root = path.absolute() / f"kept-{index:03d}"
+        self._root = part_of(path.absolute(), index)
         self._mine, self._record = self._root / life, self._root / f"{life}{_SUFFIX}"
         self._wrote = wrote
         self._deltas, self._size, self._since = -1, 0, 0

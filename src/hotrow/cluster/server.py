@@ -22,12 +22,14 @@ import zmq
 
 from hotrow.cluster import keys
 from hotrow.cluster.arena import Arenas
+from hotrow.cluster.leavings import note, sweep
 from hotrow.cluster.wire import decode, encode, size
 from hotrow.errors import HotrowError
 
 Answer = Callable[[dict[str, Any], list[np.ndarray], Callable[..., None]], bool]
 """answer(fields, arrays, reply) → whether it was answered, or will be; False: ask `again` when something has moved."""
 log = logging.getLogger("hotrow")
+_SOCKETS = "hotrow-shard-"
 _LONGEST = 90  # bytes in the path of a Unix socket's folder; the system has room for some 107
 
 
@@ -42,7 +44,9 @@ class Server:
         self._secret, self._answer = secret.encode(), answer
         self.arenas = Arenas()
         remove_sockets(secret, f"{index}-")  # of one that was killed
+        sweep(Path(_parent()).glob(f"{_SOCKETS}*"))  # and of other tables
         self._folder = Path(tempfile.mkdtemp(prefix=f"{_prefix(secret)}{index}-", dir=_parent()))  # only for this user
+        note(self._folder, os.getpid())
         self.local = f"ipc://{self._folder / 'shard'}"
         self._context = zmq.Context(io_threads=1)
         self._socket = self._context.socket(zmq.ROUTER)
@@ -191,7 +195,7 @@ def _parent() -> str:
 
 
 def _prefix(secret: str) -> str:
-    return f"hotrow-{hashlib.sha256(secret.encode()).hexdigest()[:12]}-"
+    return f"{_SOCKETS}{hashlib.sha256(secret.encode()).hexdigest()[:12]}-"
 
 
 def remove_sockets(secret: str, which: str = "") -> None:

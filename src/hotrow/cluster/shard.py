@@ -26,6 +26,7 @@ from uuid import uuid4
 import numpy as np
 
 from hotrow.cluster.arena import Name
+from hotrow.cluster.ending import enter_home, leave_home
 from hotrow.cluster.home import Home
 from hotrow.cluster.keyed import SAVES, Keyed
 from hotrow.cluster.server import Server
@@ -50,6 +51,8 @@ class Shard:
         self._began, self._started = time.monotonic(), time.time()
         self._heard = 0  # of changes: the number of the last that it was sent, or asked to wait for
         self._kept_bytes = 0
+        self._at = Path(home)
+        enter_home(self._at)
         self._home = Home(Path(home), plan["index"], self.incarnation, self._wrote)
         kept = self._home.load()
         self.table, self.applied = kept or (self._new(), 0)
@@ -148,11 +151,12 @@ class Shard:
         return part_of(*source, self.plan["index"], self.plan["shards"])
 
     def stop(self) -> None:
-        """Write nothing more, and answer nobody."""
+        """Write nothing more, answer nobody, and leave nothing: its table ends."""
         self._is_ending = True
         if self._writing is not None:
             self._writing.exception()
         self._server.stop()
+        leave_home(self._at, self.plan["index"])
 
     def _wait_for(self, after: int) -> None:
         with self._moved:
