@@ -161,6 +161,8 @@ def stages() -> dict[str, list[tuple[Any, str]]]:
     """The parts of a step, and whose methods each is."""
     from hotrow.cluster.asking import Asking
     from hotrow.cluster.link import Link
+    from hotrow.cluster.own_link import OwnLink
+    from hotrow.cluster.own_shards import OwnShards
     from hotrow.cluster.shards import Shards, Spread
     from hotrow.table.batch import Distinct, Groups
 
@@ -172,7 +174,7 @@ def stages() -> dict[str, list[tuple[Any, str]]]:
         "put together": [(Shards, "pull")],
         "fill": [(Asking, "_fill")],
         "merge": [(Groups, "of"), (Groups, "merge")],
-        "push": [(Link, "change"), (Shards, "change")],
+        "push": [(OwnLink, "ready"), (OwnLink, "plan"), (OwnLink, "make"), (OwnShards, "step"), (OwnShards, "make")],
     }
 
 
