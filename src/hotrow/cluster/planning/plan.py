@@ -103,8 +103,9 @@ def plan(
     More shards are tried for as long as twice as many are 5 % quicker. Raises ArgumentError for what can't be.
 
     >>> from hotrow.cluster.planning.measured import MEASURED
+    >>> from hotrow.cluster.planning.simulation import Machine
     >>> plan(Setup(rows=1_000_000_000, machine=Machine(memory=64e9)), MEASURED).machines
-    9
+    8
     """
     if not (disk > 0 and string >= 0 and (ids_per_second is None or ids_per_second > 0)):
         raise ArgumentError(
