@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -322,6 +324,12 @@ def test_from_another_node_nothing_is_taken_but_from_who_has_the_keys():
         assert server.counts()["bytes_in"] == before
     finally:
         server.stop()
+
+
+def test_shards_on_this_machine_are_as_urgent_as_their_owner(in_shards):
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    for facts in in_shards(2, hotrow.Table(DIM)).shards_.call("facts"):
+        assert os.getpriority(os.PRIO_PROCESS, facts["pid"]) == here
 
 
 def test_a_name_is_one_tables_alone_whatever_the_numbers_of_shards(ray_local):

@@ -17,6 +17,10 @@ NAMESPACE = "hotrow"
 """Of the names of shards in a cluster."""
 _KNOCKING = 5.0  # seconds
 _LOCAL_CPUS = 32  # of a Ray on this machine: shards and workers take turns where there are fewer
+_AS_WE_NEED_IT = {
+    "prestart_worker_first_driver": False,  # else a process is started for each CPU, and waited for
+    "worker_niceness": 0,  # Ray's 15 lets a shard, for which its owner waits, have next to nothing beside a busy process
+}
 
 
 def ray_module() -> Any:
@@ -68,8 +72,7 @@ def connect(address: str | None = None) -> None:
         if address is None:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anyone outside
             cpus = max(_LOCAL_CPUS, os.cpu_count() or 1)
-            few = {"prestart_worker_first_driver": False}  # else a process is started for each CPU, and waited for
-            ray.init("local", num_cpus=cpus, include_dashboard=False, _system_config=few, **quiet)
+            ray.init("local", num_cpus=cpus, include_dashboard=False, _system_config=_AS_WE_NEED_IT, **quiet)
         else:
             _knock(address)
             ray.init(address, **quiet)

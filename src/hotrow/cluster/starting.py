@@ -69,7 +69,8 @@ def _wait(ray: Any, links: list[OwnLink], plan: dict[str, Any]) -> None:
         raise ClusterError(
             f"{len(ready)} of the {len(up)} shards of {plan['name']!r} came up in {PATIENCE:.0f} s. Each takes a CPU, "
             f"and the cluster has {has:g}, of which {ray.available_resources().get('CPU', 0):g} are free: ask for "
-            "fewer shards, or add nodes"
+            "fewer shards, or add nodes. If there is room, its machines are busy: start Ray with RAY_worker_niceness=0 "
+            "on them, or it lets its workers have what others leave"
         )
     for link, one in zip(links, up, strict=True):
         try:
