@@ -77,7 +77,7 @@ def resident():
 
 def pids(table):
     """The process of each shard, as it lives now."""
-    return [link.call("hello", link.node)["pid"] for link in table.shards_.links]
+    return [facts["pid"] for facts in table.shards_.call("facts")]
 
 
 @pytest.fixture(scope="module")
@@ -516,7 +516,8 @@ def test_a_save_whose_answer_nobody_has_read_when_the_shard_dies_is_answered(ray
         os.kill(pids(table)[0], signal.SIGKILL)
         while not link.revivals:
             link.look()
-        told = link.answered(change.answer, wait=True)
+        link.await_(lambda: link.answers[change.answer] is not None)
+        told = link.answers[change.answer]
         if lost:
             assert "was lost" in told["error"]
         else:
@@ -538,7 +539,7 @@ def test_an_answer_that_was_lost_with_a_connection_is_an_error_after_a_patience(
         link._changes.close(0)
         link._changes, link.patience = link.open(), 0.5
         until = time.monotonic() + 60
-        while link.answered(change.answer, wait=False) is None and time.monotonic() < until:
+        while link.answered(change.answer) is None and time.monotonic() < until:
             time.sleep(0.05)
         assert "was lost" in link.answers[change.answer]["error"]
     finally:
@@ -581,7 +582,9 @@ def test_a_change_that_cannot_be_sent_is_refused_before_it_is_one(doomed_table):
     pair = Pair(doomed_table, "int64", "Adam", 11)
     pair.step()
     with pytest.raises(TypeError, match="not JSON serializable"):
-        doomed_table.shards_.plan_all("optimizer", {"optimizer": object(), "fresh": False})
+        doomed_table.shards_.plan_all(
+            lambda _, link: link.plan("optimizer", {"optimizer": object(), "fresh": False}, [])
+        )
     with pytest.raises((TypeError, OverflowError)):
         doomed_table.set_optimizer(hotrow.SGD(10**400))
     pair.step()

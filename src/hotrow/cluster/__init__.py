@@ -17,5 +17,4 @@ from hotrow.cluster.view import attach as attach
 
 load = Table.from_saved
 
-__all__ = ["Crew", "Table", "View", "attach", "connect", "load"]
-__all__ = ["Table", "View", "Watcher", "attach", "connect", "load", "status"]
+__all__ = ["Crew", "Table", "View", "Watcher", "attach", "connect", "load", "status"]

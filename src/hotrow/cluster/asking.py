@@ -10,15 +10,14 @@ import numpy as np
 
 from hotrow.cluster.batch import Fetched, pulled_of
 from hotrow.cluster.shards import Pulled, Shards, Spread
-from hotrow.kernels import lines, pooling, readonly, threads
 from hotrow.store.joining import join
 from hotrow.table import ids as ids_
 from hotrow.table.batch import Bags, Batch, Distinct
+from hotrow.table.rows import Rows
 from hotrow.table.state import State
 from hotrow.table.strings import Strings, Texts
 from hotrow.table.view import Found, View, texts_of
 
-_GRAIN = 1 << 17
 _MOST_EAGER = 1 << 24  # floats that come along with what was found
 
 
@@ -72,14 +71,6 @@ class Asking(View):
         batch.pulled, batch.version = found.pulled, self._version
         return batch
 
-    @property
-    def has_holes(self) -> bool:
-        """As of `View`."""
-        return self._has_holes()
-
-    def _has_holes(self) -> bool:
-        raise NotImplementedError
-
     def _lookup_integers(self, keys: ids_.Keys, unknown: str, out: np.ndarray | None) -> None:
         """Duplicates don't travel, so ids are found first."""
 
@@ -90,42 +81,27 @@ class Asking(View):
 
     # --- vectors -----------------------------------------------------------------------------------------------------
 
-    def _have(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        """The vectors of a batch's distinct rows: float32 (m, dim), and where each is in it, int32, −1 for no row."""
+    def _source(self, batch: Batch) -> tuple[Rows, np.ndarray]:
+        """As of `View`: what came with the batch, if it is what the table still has, or comes now."""
         pulled = pulled_of(batch, self._version)
         if pulled is None:
             self._eager |= isinstance(batch, Fetched)
             here = np.flatnonzero(batch.distinct >= 0)
             keys = batch.keys if len(here) == len(batch.distinct) else batch.keys[here]
-            got = self.shards_.pull(keys, self.kind, numbers=False, vectors=True)
+            pulled = self.shards_.pull(keys, self.kind, numbers=False, vectors=True)
             order = np.full(len(batch.distinct), -1, np.int32)
-            order[here] = got.spread.order
-            assert got.vectors is not None
-            return got.vectors, order
+            order[here] = pulled.spread.order
+        else:
+            if self._unseen is pulled:
+                self._unseen = None
+            order = pulled.spread.order
+            order = order if batch.complete else np.where(batch.distinct >= 0, order, np.int32(-1))
         assert pulled.vectors is not None
-        if self._unseen is pulled:
-            self._unseen = None
-        order = pulled.spread.order
-        return pulled.vectors, order if batch.complete else np.where(batch.distinct >= 0, order, np.int32(-1))
+        return Rows(self.dim, np.zeros(0, np.float32), pulled.vectors.reshape(-1)), order
 
     def _fill(self, batch: Batch, rows: np.ndarray, inverse: np.ndarray, out: np.ndarray) -> None:
-        vectors, order = self._have(batch)
-        if batch.bags is not None:
-            batch.winners = batch.bags.pool(vectors.reshape(-1), self.dim, self.dim, order, batch.inverse, out)
-            return
-        bounds = threads.even(len(batch.inverse), max(1, _GRAIN // self.dim))
-        arrays = readonly(order), readonly(batch.inverse)
-        threads.run(pooling.gather, bounds, readonly(vectors.reshape(-1)), self.dim, self.dim, *arrays, *lines(out))
-
-    def _pool_unknown(self, batch: Batch, unknown: str, out: np.ndarray) -> None:
-        assert batch.bags is not None
-        vectors, order = self._have(batch)
-        whole = np.zeros((len(order), self.dim), np.float32)
-        whole[order >= 0] = vectors[order[order >= 0]]
-        if unknown == "initial":
-            whole[batch.missing()] = self._first_values(batch.keys[batch.missing()])
-        every = np.arange(len(order), dtype=np.int32)
-        batch.winners = batch.bags.pool(whole.reshape(-1), self.dim, self.dim, every, batch.inverse, out)
+        source, at = self._source(batch)
+        self._fill_from(source, batch, at, batch.inverse, out)
 
     # --- all of it ---------------------------------------------------------------------------------------------------
 
@@ -158,9 +134,7 @@ def _distinct(keys: ids_.Keys) -> tuple[Distinct, Texts | None]:
     if apart is not None:
         split = Distinct.of(apart)
         unique = Distinct(split.inverse, split.first, keys.keys[split.first])
-    return unique, texts.take(unique.first) if texts.at is not None else Texts(
-        texts.data, texts.places, 1, unique.first
-    )
+    return unique, texts.take(unique.first)
 
 
 def spread_of(batch: Batch, kind: str | None, shards: int) -> Spread:

@@ -6,7 +6,6 @@ import sys
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from hotrow.cluster.link import Patience
 from hotrow.cluster.numbers import Numbers
 from hotrow.cluster.own_shards import OwnShards
 from hotrow.cluster.whole import uninterrupted
-from hotrow.errors import ArgumentError, ClusterError, LockedError
+from hotrow.errors import ClusterError, LockedError
 from hotrow.store.writing import ShardedWriter
 from hotrow.table.kept import Progress, Saved
 from hotrow.table.table import Table as Plain
@@ -43,32 +42,20 @@ class Keeping(Plain):
     _numbers: Numbers
     _saving: bool
 
-    def save(  # pyright: ignore[reportIncompatibleMethodOverride] — one signature in place of three
-        self, path: str | PathLike[str], *, keep: int = 2, progress: Progress | None = None, wait: bool = True
-    ) -> Any:
-        """As of `hotrow.Table`: each shard writes its part, all as of this step, to a folder that all of them see.
+    def _save(
+        self,
+        path: str | PathLike[str],
+        keep: int,
+        progress: Progress | None,
+        wait: bool,
+        since: Saved | None = None,
+    ) -> int | Future[int]:
+        """Each shard writes its part, all as of this step, to a folder that all of them see.
 
         `hotrow.cluster.load` reads it into any number of shards, `hotrow.load` into none. A shard that dies meanwhile
-        comes back, and saves what it was at this step.
+        comes back, and saves what it was at this step; for a delta all that it has.
         """
-        return self._save_parts(ShardedWriter(path, keep=keep), progress, wait=wait, since=None)
-
-    def save_delta(  # pyright: ignore[reportIncompatibleMethodOverride] — as `save`
-        self, path: str | PathLike[str] | None = None, *, progress: Progress | None = None, wait: bool = True
-    ) -> Any:
-        """As of `hotrow.Table`; a shard that has died since writes all that it has."""
-        since, where = self._saved, "its folder" if path is None else repr(str(path))
-        if since is None or (path is not None and Path(path).absolute() != since.path):
-            raise ArgumentError(
-                f"a delta is a change to what was saved, and this table wasn't saved to or loaded from {where}: "
-                f"expected table.save({where}) first, and again after restore() or set_optimizer()"
-            )
-        writer = ShardedWriter(since.path, keep=1, parent=since.sha256)
-        return self._save_parts(writer, progress, wait=wait, since=since)
-
-    def _save_parts(
-        self, writer: ShardedWriter, progress: Progress | None, *, wait: bool, since: Saved | None
-    ) -> int | Future[int]:
+        writer = ShardedWriter(path, keep=keep, parent=since and since.sha256)
         begun = False
         try:
             self.settle()
@@ -104,24 +91,21 @@ class Keeping(Plain):
         fields = {"steps": self._steps, "keep": sys.maxsize, "delta": delta}
         links = self.shards_.links
         facts = {"shards": len(links), "steps": self._steps, "free": self._numbers.free}
-        for link in links:
-            link.ready()
-        plan = [
-            (link, link.plan("save", {**fields, "path": str(writer.folder(i))}, [], answer=True))
-            for i, link in enumerate(links)
-        ]
+        plan = self.shards_.plan_all(
+            lambda at, link: link.plan("save", {**fields, "path": str(writer.folder(at))}, [], answer=True)
+        )
         with uninterrupted():
             self.shards_.make(plan)
         answers, patience = [change.answer or 0 for _, change in plan], [Patience(link.patience) for link in links]
         return _Saving(writer, facts, answers, [None] * len(links), patience)
 
-    def _look(self, saving: _Saving) -> bool:
+    def _collect(self, saving: _Saving) -> bool:
         """See which shards are done; whether all are. ClusterError if one can't save, or was away for too long."""
         with self.lock.writing():
             for at, link in enumerate(self.shards_.links):
                 if saving.saved[at] is not None:
                     continue
-                told = link.answered(saving.answers[at], wait=False)
+                told = link.answered(saving.answers[at])
                 if told is None:
                     if not link.is_away:
                         saving.patience[at].moved()
@@ -135,7 +119,7 @@ class Keeping(Plain):
 
     def _finish(self, saving: _Saving, progress: Progress | None) -> int:
         """Wait for all shards, and tie what they wrote. Not locked but for each look."""
-        while not self._look(saving):
+        while not self._collect(saving):
             _tell(progress, saving)
             time.sleep(_LOOK)
         number, sha256 = saving.writer.write([one for one in saving.saved if one is not None], saving.facts)

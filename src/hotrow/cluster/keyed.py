@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from hotrow.store.joining import NUMBER, WIDTH, slot_of
 from hotrow.table import ids as ids_
 from hotrow.table.batch import Groups
 from hotrow.table.changes import Changes
@@ -19,8 +20,6 @@ from hotrow.table.optimizers import Optimizer
 from hotrow.table.state import State
 from hotrow.table.table import Table
 
-NUMBER = "number"
-WIDTH = 2
 HOME, SAVES = "home", "saves"
 """Where a shard is written: what has changed is noted for each apart, for each has deltas of its own."""
 
@@ -114,7 +113,7 @@ class Keyed(Table):
 
     def _number(self, rows: np.ndarray, numbers: np.ndarray) -> None:
         matrix = self._rows.matrix(self._index.n_rows)
-        matrix[rows, -WIDTH:] = np.ascontiguousarray(numbers).view(np.float32).reshape(-1, WIDTH)
+        matrix[rows, -WIDTH:] = slot_of(numbers)
         if self._known is not None:
             self._by_row()[rows] = numbers
 
@@ -146,19 +145,17 @@ class Keyed(Table):
             self._before_change(rows[here])
             self._rows.matrix(self._index.n_rows)[rows[here], : self.dim] = vectors[here]
 
-    def drop(self, keys: np.ndarray) -> dict[str, int]:
-        """Take keys out; bytes overwritten, of each part."""
+    def drop(self, keys: np.ndarray) -> None:
+        """Take keys out."""
         rows = self._index.find(keys)[0]
         with self.lock.writing():
             here = rows >= 0
-            sizes = self._sizes(rows[here])
             if self._cut is not None:
                 self._cut.keep(rows[here])
             for changes in (self._changes, self._aside[1]):
                 if changes is not None:
                     changes.erase(keys[here], rows[here], self._index.n_rows)
             self._erase(keys[here], rows[here])
-        return sizes
 
     def sizes(self, rows: np.ndarray) -> dict[str, int]:
         """Bytes that rows (int32 (n,), −1 for none) take, of each part."""

@@ -205,17 +205,13 @@ class Link:
         while len(mine.answers) > _SPARE:  # of requests that nobody waits for any more, after a Ctrl-C
             del mine.answers[next(iter(mine.answers))]
 
-    def call(self, method: str, *args: Any, **options: Any) -> Any:
-        """What a method of its actor gives, which may be large. It is called again if the shard dies meanwhile."""
-        return self.called(self.begin(method, *args, **options))
-
     def begin(self, method: str, *args: Any, **options: Any) -> tuple[Any, str, tuple[Any, ...], dict[str, Any]]:
         """Call a method of its actor; `called` waits for what it gives."""
         self.meet()
         return getattr(self.actor, method).remote(*args, **options), method, args, options
 
     def called(self, begun: tuple[Any, str, tuple[Any, ...], dict[str, Any]]) -> Any:
-        """What a method gave that was begun."""
+        """What a method gave that was begun, and may be large. It is called again if the shard dies meanwhile."""
         ray, patience = ray_module(), Patience(self.patience)
         reference, method, args, options = begun
         while True:

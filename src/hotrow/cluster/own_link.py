@@ -224,11 +224,9 @@ class OwnLink(Link):
         if wanted and self._keeping is None and self.durable < self.sent and time.monotonic() >= self._keep_from:
             self.keep()
 
-    def answered(self, answer: int, *, wait: bool) -> dict[str, Any] | None:
+    def answered(self, answer: int) -> dict[str, Any] | None:
         """The answer to a change that gets one, if it is there; a shard that dies meanwhile makes it anew."""
-        if wait:
-            self.await_(lambda: self.answers[answer] is not None)
-        elif not self._acknowledge():
+        if not self._acknowledge():
             self._glance()
         return self.answers[answer]
 

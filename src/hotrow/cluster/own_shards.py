@@ -9,8 +9,7 @@ import numpy as np
 
 from hotrow.cluster.connecting import ray_module
 from hotrow.cluster.own_link import Change, OwnLink
-from hotrow.cluster.shards import Pulled, Shards, Spread, taken
-from hotrow.cluster.wire import of_texts
+from hotrow.cluster.shards import Pulled, Shards, Spread
 from hotrow.table.strings import Texts
 
 Plan = list[tuple[OwnLink, Change]]
@@ -40,7 +39,7 @@ class OwnShards(Shards):
         for shard, link in enumerate(self.links):
             part = spread.part(shard)
             if spread.starts[shard] < spread.starts[shard + 1]:
-                given = [] if texts is None else of_texts(taken(texts, part))
+                given = [] if texts is None else texts.take(part).copied()
                 found.append((link, link.plan(what, fields, [*(array[part] for array in arrays), *given])))
         return found
 
@@ -63,17 +62,15 @@ class OwnShards(Shards):
                 request = -1 if pulled is None else pulled.asked.get(shard, -1)
                 link.make(link.plan("step", {**fields, "pulls": request}, [keys[at], merged(at)]))
 
-    def plan_all(self, what: str, fields: dict[str, Any]) -> Plan:
-        """A change on every shard. Waits as `plan`."""
+    def plan_all(self, planned: Callable[[int, OwnLink], Change]) -> Plan:
+        """A change on every shard, which `planned` gives by its place and link. Waits as `plan`."""
         for link in self.links:
             link.ready()
-        return [(link, link.plan(what, fields, [])) for link in self.links]
+        return [(link, planned(at, link)) for at, link in enumerate(self.links)]
 
     def plan_offers(self, offers: Sequence[tuple[Any, int]]) -> Plan:
         """Each shard becomes what it is offered, with so many bytes: its part of another table. Waits as `plan`."""
-        for link in self.links:
-            link.ready()
-        return [(link, link.plan("install", {}, [], offer)) for link, offer in zip(self.links, offers, strict=True)]
+        return self.plan_all(lambda at, link: link.plan("install", {}, [], offers[at]))
 
     def plan_states(self, parts: Sequence[Any]) -> Plan:
         """Each shard becomes its part of another table, as states. Waits as `plan`."""

@@ -17,11 +17,9 @@ import numpy as np
 
 from hotrow.cluster.arena import Arena
 from hotrow.cluster.link import Link
-from hotrow.cluster.wire import of_texts
 from hotrow.table.batch import Groups
 from hotrow.table.placing import place
 from hotrow.table.strings import Texts
-from hotrow.table.utf8 import arrow
 
 
 @dataclass(frozen=True)
@@ -87,14 +85,20 @@ class Shards:
         return len(self.links)
 
     def pull(
-        self, keys: np.ndarray, kind: str | None, texts: Texts | None = None, *, numbers: bool, vectors: bool,
-        spread: Spread | None = None, to_step: np.ndarray | None = None,
-    ) -> Pulled:  # fmt: skip
+        self,
+        keys: np.ndarray,
+        kind: str | None,
+        texts: Texts | None = None,
+        *,
+        numbers: bool,
+        vectors: bool,
+        to_step: np.ndarray | None = None,
+    ) -> Pulled:
         """Ask for the rows of distinct keys (uint64 (m,)); texts: of strings whose fingerprints these are.
 
         to_step: the inverse of ids, if a step on them is likely to come: it is made ready while shards answer.
         """
-        spread = spread or Spread.of(keys, kind, len(self))
+        spread = self.spread(keys, kind)
         fields, m = {"numbers": numbers, "vectors": vectors, "to_step": to_step is not None}, len(keys)
         parted = self.empty((m,), np.uint64)
         np.take(keys, spread.items, out=parted, mode="clip")  # as it is; checked first, `take` would copy
@@ -107,7 +111,7 @@ class Shards:
             for shard, link in enumerate(self.links):
                 at = spread.bounds(shard)
                 if at.start < at.stop:
-                    given = [] if texts is None else of_texts(taken(texts, spread.part(shard)))
+                    given = [] if texts is None else texts.take(spread.part(shard)).copied()
                     there = [one[at] for one in room] if shared else []
                     asked[shard] = link.ask("pull", {**fields, "after": link.sent}, [parted[at], *given], there)
             groups = None if to_step is None else Groups.of(spread.order[to_step], m)
@@ -147,21 +151,11 @@ class Shards:
 
     def call(self, method: str, *args: Any, **options: Any) -> list[Any]:
         """A method of all shards' actors at once, whose answers may be large."""
-        begun = [link.begin(method, *args, **options) for link in self.links]
-        return [link.called(one) for link, one in zip(self.links, begun, strict=True)]
+        return self._called([link.begin(method, *args, **options) for link in self.links])
 
     def states(self, *, whole: bool) -> list[Any]:
         """The state of each as of now, copied."""
-        begun = [link.begin("state", link.sent, whole=whole) for link in self.links]
+        return self._called([link.begin("state", link.sent, whole=whole) for link in self.links])
+
+    def _called(self, begun: list[Any]) -> list[Any]:
         return [link.called(one) for link, one in zip(self.links, begun, strict=True)]
-
-
-def taken(texts: Texts, positions: np.ndarray) -> Any:
-    """Some of many strings, as an Arrow array."""
-    chosen = texts.take(positions)
-    if chosen.at is None:
-        chosen = Texts(texts.data, texts.places, texts.step, positions)
-    offsets = chosen.offsets()
-    data = np.empty(int(offsets[-1]), np.uint8)
-    chosen.copy(offsets, data)
-    return arrow(data, offsets)

@@ -28,7 +28,7 @@ from hotrow.store import snapshot
 from hotrow.store.joining import split
 from hotrow.table import ids as ids_
 from hotrow.table import initializers, optimizers
-from hotrow.table.batch import Batch, Groups, to_bags
+from hotrow.table.batch import Batch, Groups
 from hotrow.table.initializers import Initializer
 from hotrow.table.locks import ReadersWriter
 from hotrow.table.optimizers import Optimizer
@@ -55,8 +55,9 @@ class Table(Keeping, Asking, Plain):
     log      bytes of changes that are kept here before the shards write what they have: twice as many at most
 
     The others are as of `hotrow.Table`, and so are the results, to the bit. Changes are taken by the shards while this
-    process goes on; what a shard hasn't on disk is kept here and sent again to one that died. Raises ClusterError where
-    there is no cluster, or no room in it.
+    process goes on; what a shard hasn't on disk is kept here and sent again to one that died. `save` lets each shard
+    write its part to a folder that all of them see: `load` reads it into any number of shards, `hotrow.load` into none.
+    Raises ClusterError where there is no cluster, or no room in it.
 
     >>> import hotrow, hotrow.cluster
     >>> hotrow.cluster.connect()  # doctest: +SKIP
@@ -123,42 +124,20 @@ class Table(Keeping, Asking, Plain):
         self.settle()
         return len(self._numbers)
 
-    def _has_holes(self) -> bool:
+    @property
+    def has_holes(self) -> bool:
+        """As of `hotrow.View`."""
         return self._numbers.has_holes
 
     @property
     def path(self) -> None:
         """None: rows are in the shards' memory."""
 
-    def find(
-        self,
-        ids: Any,
-        *,
-        grow: bool = False,
-        offsets: Any = None,
-        weights: Any = None,
-        pooling: str | None = None,
-        mask: Any = None,
-    ) -> Batch:
-        """As of `hotrow.Table`: one request to each shard that has some of the ids."""
-        if not grow:
-            return self._find(ids, offsets, weights, pooling, mask)
-        if isinstance(ids, Batch):
-            return self._regrow(self._own(ids, offsets))
-        self.settle()
-        keys = ids_.to_keys(ids, self.kind)
-        bags = to_bags(offsets, weights, pooling, len(keys.keys))
-        with self.lock.reading():  # while a shard is waited for, others may look
-            found, known = self._locate(keys, grow=True), (self._version, self._grown)
-            if self.kind is not None and not found.missing:
-                return self._batch(found, bags, self._mask_key(mask, keys))
-        with self.lock.writing():
-            if self.kind not in (None, keys.kind) and len(keys.keys):  # another thread decided meanwhile
-                keys = ids_.to_keys(ids, self.kind)
-            if keys is not found.keys or known != (self._version, self._grown):
-                found = self._locate(keys, grow=True)
-            padding = self._mask_key(mask, keys)
-            return self._batch(self._insert(found, padding), bags, padding)
+    def _look(self, keys: ids_.Keys) -> Found:
+        return self._locate(keys, grow=True)  # a step on them is likely to come
+
+    def _moment(self, keys: ids_.Keys) -> tuple[Any, ...]:
+        return self._version, self._grown
 
     def _insert(self, found: Found, padding: np.uint64 | None = None) -> Found:
         assert isinstance(found, FoundAfar)
@@ -236,8 +215,8 @@ class Table(Keeping, Asking, Plain):
     def constrain(self, batch: Batch, function: Callable[[np.ndarray], np.ndarray]) -> None:
         """As of `hotrow.Table`; the vectors come here and go back."""
         with self.lock.writing():
-            vectors, order = self._have(batch)
-            given = vectors[order[order >= 0]]
+            source, at = self._source(batch)
+            given = source.matrix(int(at.max(initial=-1)) + 1)[at[at >= 0]]
             made = np.empty_like(given)
             made[:] = function(given)
             self._put(batch, made)
@@ -272,7 +251,7 @@ class Table(Keeping, Asking, Plain):
         with self.lock.writing():
             old = self.optimizer
             told = {"optimizer": optimizers.to_config(optimizer), "fresh": fresh}
-            plan = self.shards_.plan_all("optimizer", told)
+            plan = self.shards_.plan_all(lambda _, link: link.plan("optimizer", told, []))
             other = type(old) is not type(optimizer) or old.slot_widths(self.dim) != optimizer.slot_widths(self.dim)
             with uninterrupted():
                 self.shards_.make(plan)
@@ -361,7 +340,7 @@ class Table(Keeping, Asking, Plain):
         plan = self.shards_.plan_states(split(state, len(self.shards_)))
         with uninterrupted():
             self.shards_.make(plan)
-            self._mark_all()
+            self._mark(np.arange(self._numbers.most, dtype=np.int64))
             self._took_over(state.config, len(state.keys))
         self.shards_.flush()
 
@@ -372,9 +351,6 @@ class Table(Keeping, Asking, Plain):
         self.initializer = initializers.from_config(config["initializer"])
         self._numbers, self._saved = Numbers(rows), None
         self._version += 1
-
-    def _mark_all(self) -> None:
-        self._mark(np.arange(self._numbers.most, dtype=np.int64))
 
     def stats(self) -> dict[str, Any]:
         """As of `hotrow.Table`, of all shards together, and their number."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from hotrow.cluster.keyed import Keyed
 from hotrow.store import load_as, sharded
-from hotrow.store.joining import NUMBER, split
+from hotrow.store.joining import NUMBER, numbers_in, slot_of, split
 from hotrow.store.shards import Shards
 from hotrow.table.index import cells_of
 from hotrow.table.placing import place
@@ -39,9 +39,8 @@ def _saved(path: Path, number: int | None) -> Iterator[State]:
     free = np.sort(Shards.open(path.absolute(), described.number).free())
     for at, (generation, _) in enumerate(described.shards):
         state = load_as(Keyed, sharded.shard_folder(path, at), generation).state()
-        numbers = np.ascontiguousarray(state.slots[NUMBER]).view(np.int64)[:, 0]
-        closed = numbers - np.searchsorted(free, numbers)
-        slots = {**state.slots, NUMBER: closed.view(np.float32).reshape(-1, 2)}
+        numbers = numbers_in(state)
+        slots = {**state.slots, NUMBER: slot_of(numbers - np.searchsorted(free, numbers))}
         yield replace(state, slots=slots, config={**state.config, "steps": described.facts["steps"]})
 
 

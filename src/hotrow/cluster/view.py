@@ -9,13 +9,13 @@ from weakref import WeakSet
 import numpy as np
 
 from hotrow.cluster.asking import Asking
-from hotrow.cluster.keyed import NUMBER, WIDTH
 from hotrow.cluster.shards import Shards, Spread
 from hotrow.cluster.starting import links_of
-from hotrow.store.joining import join
+from hotrow.store.joining import NUMBER, join, numbers_in, slot_of
 from hotrow.table import initializers
 from hotrow.table.batch import Batch
 from hotrow.table.locks import ReadersWriter
+from hotrow.table.rows import Rows
 from hotrow.table.state import State
 
 
@@ -54,17 +54,19 @@ class View(Asking):
     def _joined(self, *, whole: bool) -> State:
         return join(_apart(self.shards_.states(whole=whole)))
 
-    def _have(self, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-        have = super()._have(batch)
+    def _source(self, batch: Batch) -> tuple[Rows, np.ndarray]:
+        source = super()._source(batch)
         self._version += 1  # the owner may have changed them by the next look
-        return have
+        return source
 
     def __len__(self) -> int:
         """The number of ids that have a row."""
         return sum(facts["rows"] for facts in self.shards_.call("facts"))
 
-    def _has_holes(self) -> bool:
-        return True  # nobody but the owner knows
+    @property
+    def has_holes(self) -> bool:
+        """True: nobody but the owner knows."""
+        return True
 
 
 def _apart(states: list[State]) -> list[State]:
@@ -72,10 +74,10 @@ def _apart(states: list[State]) -> list[State]:
 
     A number that was given away meanwhile may be in two of them, and only one may have another optimizer already.
     """
-    numbers = np.concatenate([np.ascontiguousarray(one.slots[NUMBER]).view(np.int64).reshape(-1) for one in states])
+    numbers = np.concatenate([numbers_in(one) for one in states])
     apart = np.empty_like(numbers)
     apart[np.argsort(numbers, kind="stable")] = np.arange(len(numbers))
-    parts = np.split(apart.view(np.float32).reshape(-1, WIDTH), np.cumsum([len(one.keys) for one in states])[:-1])
+    parts = np.split(slot_of(apart), np.cumsum([len(one.keys) for one in states])[:-1])
     same = {name: states[0].config[name] for name in ("seed", "optimizer", "initializer")}
     return [
         replace(one, config=one.config | same, slots={NUMBER: part}) for one, part in zip(states, parts, strict=True)

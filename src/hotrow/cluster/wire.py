@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from hotrow.cluster.arena import Arena, Arenas
 from hotrow.errors import ClusterError
 from hotrow.kernels import readonly
-from hotrow.table.utf8 import buffers
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 KINDS = {"u1": np.uint8, "i4": np.int32, "i8": np.int64, "u8": np.uint64, "f4": np.float32}
 Parts = list[Any]
@@ -86,11 +82,3 @@ def _array(part: Any, kind: str, shape: list[int]) -> np.ndarray:
     view = memoryview(getattr(part, "buffer", part))
     array = np.frombuffer(view, KINDS[kind]).reshape(shape)
     return array if array.flags.aligned else array.copy()
-
-
-def of_texts(texts: pa.LargeStringArray | None) -> list[np.ndarray]:
-    """Strings as arrays: their bytes, and where each begins and ends, int64 (n + 1,). None as none."""
-    if texts is None:
-        return []
-    data, offsets = buffers(texts)
-    return [data, offsets]

@@ -64,12 +64,18 @@ class Block:
             drawn=drawn[drawn >= 0],
         )
 
-    def cut(self, start: int, stop: int, scores: np.ndarray) -> Block:
-        """That of the users from `start` to `stop` alone, with scores of its own."""
+    def cut(self, start: int, stop: int, scores: np.ndarray | None = None) -> Block:
+        """That of the users from `start` to `stop` alone, with scores of its own, or the part of those here."""
+        scores = self.scores[start:stop] if scores is None else scores
         pairs, known = (_between(cells, start, stop) for cells in (self.pairs, self.known))
         some, count = self.users[start:stop], self.count or len(self.pairs[0])
         before = self.before + int(np.searchsorted(self.pairs[0], start))
         return replace(self, users=some, pairs=pairs, known=known, scores=scores, count=count, before=before)
+
+    def per_user(self, values: np.ndarray) -> np.ndarray:
+        """A number for each pair, added up by user, for the mean over all pairs of the step: float32 (users, 1)."""
+        sums = np.bincount(self.pairs[0], values, len(self.scores))
+        return (sums / (self.count or len(self.pairs[0]))).astype(np.float32)[:, None]
 
 
 @dataclass(frozen=True)
@@ -86,36 +92,6 @@ class Share:
     users: np.ndarray
     items: np.ndarray
     bias: np.ndarray
-
-
-@dataclass(frozen=True)
-class Part:
-    """The scores of some users of a block, and which of their cells are what, as there.
-
-    count   how many pairs the step has in all
-    before  how many of them come before those of the part
-    """
-
-    scores: np.ndarray
-    pairs: Cells
-    known: Cells
-    log_q: np.ndarray
-    drawn: np.ndarray
-    count: int
-    before: int
-
-    @classmethod
-    def of(cls, block: Block, start: int, stop: int) -> Part:
-        """That of the users from `start` to `stop`."""
-        pairs, known = (_between(cells, start, stop) for cells in (block.pairs, block.known))
-        before = block.before + int(np.searchsorted(block.pairs[0], start))
-        count = block.count or len(block.pairs[0])
-        return cls(block.scores[start:stop], pairs, known, block.log_q, block.drawn, count, before)
-
-    def per_user(self, values: np.ndarray) -> np.ndarray:
-        """A number for each pair, added up by user, for the mean over all pairs: float32 (users, 1)."""
-        sums = np.bincount(self.pairs[0], values, len(self.scores))
-        return (sums / self.count).astype(np.float32)[:, None]
 
 
 def _between(cells: Cells, start: int, stop: int) -> Cells:

@@ -14,11 +14,12 @@ def gather(model: Any) -> None:
     """
     for side in ("users", "items"):
         if hasattr(model, side):
-            setattr(model, side, _gathered(getattr(model, side)))
+            setattr(model, side, plain(getattr(model, side)))
     for side, features in getattr(model, "parts", {}).items():
         for feature in features.values():
-            feature.move(getattr(model, f"{side}s"), _gathered(feature.table))
+            feature.move(getattr(model, f"{side}s"), plain(feature.table))
 
 
-def _gathered(table: Table) -> Table:
+def plain(table: Table) -> Table:
+    """An ordinary table, equal to the bit; the same one if it is one."""
     return table if type(table) is Table else Table.from_state(table.state())

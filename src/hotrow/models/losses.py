@@ -24,7 +24,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hotrow.errors import ArgumentError
-from hotrow.models.blocks import Block, Part, Share, blocks, in_slices, slices
+from hotrow.models.blocks import Block, Share, blocks, in_slices, slices
 
 Gradients = tuple[float, np.ndarray, np.ndarray, np.ndarray]
 
@@ -48,8 +48,8 @@ class Loss:
         """The same loss, with what was left open decided by the size of the data."""
         return self
 
-    def derive(self, part: Part) -> float:
-        """What the part's pairs add to the mean loss; the scores are overwritten with its derivatives."""
+    def derive(self, part: Block) -> float:
+        """What the pairs of a cut block add to the mean loss; its scores are overwritten with their derivatives."""
         raise NotImplementedError
 
     def gradients(self, block: Block, *, frozen: bool = False) -> Gradients:
@@ -75,7 +75,7 @@ class Loss:
             np.matmul(users[start:stop] * scale, items.T, out=scores)
             if self.biased:
                 np.add(scores, block.bias, out=scores)
-            losses[start] = self.derive(Part.of(block, start, stop))
+            losses[start] = self.derive(block.cut(start, stop))
             np.matmul(scores, items, out=g_users[start:stop])
             self._unscored(g_users[start:stop], users[start:stop], norms[start:stop])
 
@@ -112,7 +112,7 @@ class Loss:
 
         def of_users(start: int, stop: int) -> None:
             scores = np.matmul(users[start:stop], factors.T, out=block.scores[start:stop])
-            part = Part.of(block, start, stop)
+            part = block.cut(start, stop)
             scores[part.pairs] = scores[part.known] = -np.inf
             best[start] = scores.max(0)
 
@@ -171,7 +171,7 @@ class SampledSoftmax(Loss):
         logits = math.log(max(items, 2) / math.sqrt(max(pairs_per_user, 1.0)))
         return replace(self, temperature=1 / min(20.0, max(2.0, logits)))
 
-    def derive(self, part: Part) -> float:
+    def derive(self, part: Block) -> float:
         scores, row = part.scores, part.pairs[0]
         own = scores[part.pairs]
         np.subtract(scores, part.log_q, out=scores)
@@ -200,7 +200,7 @@ class CosineContrastive(Loss):
     normalized = True
     biased = False
 
-    def derive(self, part: Part) -> float:
+    def derive(self, part: Block) -> float:
         scores, row = part.scores, part.pairs[0]
         loss = float((1 - scores[part.pairs]).sum()) / part.count
         often = np.bincount(part.drawn, minlength=scores.shape[1]).astype(np.float32)
@@ -232,7 +232,7 @@ class BPR(Loss):
         if isinstance(self.draws, bool) or not isinstance(self.draws, int) or self.draws < 1:
             raise ArgumentError(f"draws must be a whole number from 1 on; got {self.draws!r}. Try 8")
 
-    def derive(self, part: Part) -> float:
+    def derive(self, part: Block) -> float:
         scores = part.scores
         row, column = (np.repeat(side, self.draws) for side in part.pairs)
         turn = part.before * self.draws + np.arange(len(row))

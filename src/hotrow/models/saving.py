@@ -32,6 +32,7 @@ from hotrow.errors import CorruptError
 from hotrow.models.descriptions import PAIRS as NAME
 from hotrow.models.descriptions import check_alone
 from hotrow.models.features import Feature
+from hotrow.models.gathering import plain
 from hotrow.store import generations, saves
 from hotrow.store import load as load_table
 from hotrow.store.files import Part, check_part, make_folders, sync_folder, write_durably
@@ -137,8 +138,7 @@ def _save_table(table: Table, path: Path) -> int:
 
     A table of another class, as one in shards, is saved as the plain one that it equals: it comes here for that.
     """
-    plain = table if type(table) is Table else Table.from_state(table.state())
-    return plain.save(path, keep=sys.maxsize)
+    return plain(table).save(path, keep=sys.maxsize)
 
 
 def table_folder(folder: Path, side: str) -> Path:

@@ -15,7 +15,7 @@ from hotrow.models.folders import open_folder
 from hotrow.serve import openapi, page
 from hotrow.serve.answers import refusal
 from hotrow.serve.asking import Asking
-from hotrow.serve.desk import Desk, Receive, Scope, Send
+from hotrow.serve.desk import AtDesk
 from hotrow.serve.endpoints import Endpoint, endpoints
 from hotrow.serve.limits import Limits
 from hotrow.serve.measures import Measures
@@ -29,27 +29,15 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 """Names of this machine for itself."""
 
 
-class App(Starlette):
+class App(AtDesk):
     """An ASGI application that answers for a folder; `create_app` makes one.
 
     following  what is served, and whether something newer is broken
     endpoints  what is answered, but for the page
-    limits     what a request may take
-    has_token  whether whoever asks must show one
     """
 
     following: Following
     endpoints: tuple[Endpoint, ...]
-    limits: Limits
-    has_token: bool
-    desk: Desk
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or begin and end with the server."""
-        if scope["type"] == "http":
-            await self.desk(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
 
 
 def create_app(
@@ -106,9 +94,8 @@ def create_app(
         following, measures, lambda: (openapi.described(all, token=bool(token)), openapi.page(all, limits))
     )
     app.endpoints = all = endpoints(Asking(following.current, limits, measures), telling)
-    named = None if hosts is None or token is not None else frozenset(name.lower() for name in hosts)
-    app.following, app.limits, app.has_token = following, limits, token is not None
-    app.desk = Desk(all, super(App, app).__call__, limits, measures, token=token, hosts=named)
+    app.following = following
+    app.set_desk(all, limits, measures, token=token, hosts=hosts)
     return app
 
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 import hmac
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any
+
+from starlette.applications import Starlette
 
 from hotrow.errors import HotrowError
 from hotrow.serve import arrow, bodies
@@ -251,3 +253,36 @@ def _name_of(host: bytes) -> str:
     if text.startswith("["):
         return text[1:].partition("]")[0]
     return text.partition(":")[0].rstrip(".")
+
+
+class AtDesk(Starlette):
+    """An ASGI application whose requests come to a desk, and to Starlette from there.
+
+    limits     what a request may take
+    has_token  whether whoever asks must show one
+    """
+
+    limits: Limits
+    has_token: bool
+    desk: Desk
+
+    def set_desk(
+        self,
+        endpoints: Iterable[Endpoint],
+        limits: Limits,
+        measures: Requests,
+        *,
+        token: str | None,
+        hosts: Sequence[str] | None,
+    ) -> None:
+        """Have a desk, of which these are the endpoints; behind a token `Host` may say anything. As of `Desk`."""
+        named = None if hosts is None or token is not None else frozenset(name.lower() for name in hosts)
+        self.limits, self.has_token = limits, token is not None
+        self.desk = Desk(endpoints, super().__call__, limits, measures, token=token, hosts=named)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or begin and end with the server."""
+        if scope["type"] == "http":
+            await self.desk(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)

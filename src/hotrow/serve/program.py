@@ -19,8 +19,7 @@ from hotrow.errors import ArgumentError
 from hotrow.serve.protocol import guarded
 
 if TYPE_CHECKING:
-    from hotrow.serve.app import App
-    from hotrow.serve.shards import ShardsApp
+    from hotrow.serve.desk import AtDesk
 
 
 class Server(uvicorn.Server):
@@ -30,7 +29,7 @@ class Server(uvicorn.Server):
     port  0: one that is free
     """
 
-    def __init__(self, app: App | ShardsApp, host: str = "127.0.0.1", port: int = 8000) -> None:
+    def __init__(self, app: AtDesk, host: str = "127.0.0.1", port: int = 8000) -> None:
         self.socket = _listening(app, host, port)
         limits = app.limits
         super().__init__(
@@ -58,7 +57,7 @@ class Server(uvicorn.Server):
 
 
 def serve(
-    app: App | ShardsApp, host: str = "127.0.0.1", port: int = 8000, *, started: Callable[[Server], None] | None = None
+    app: AtDesk, host: str = "127.0.0.1", port: int = 8000, *, started: Callable[[Server], None] | None = None
 ) -> None:
     """Answer until SIGTERM or Ctrl-C; requests in flight end before it returns, within `limits.stop` seconds.
 
@@ -101,7 +100,7 @@ def _nothing(number: int, frame: object) -> None:
     """What is done about a signal that uvicorn has heeded."""
 
 
-def _listening(app: App | ShardsApp, host: str, port: int) -> socket.socket:
+def _listening(app: AtDesk, host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, OverflowError, UnicodeError) as error:

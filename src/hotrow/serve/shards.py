@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hotrow.serve.answers import Answer, Call, refusal
-from hotrow.serve.desk import Desk, Receive, Scope, Send
+from hotrow.serve.desk import AtDesk
 from hotrow.serve.endpoints import Endpoint
 from hotrow.serve.limits import Limits
 from hotrow.serve.measures import Requests
@@ -119,22 +119,7 @@ def shards_text(tables: Sequence[TableStatus]) -> str:
     return generate_latest(registry).decode("utf-8")
 
 
-class ShardsApp(Starlette):
-    """An ASGI application with /metrics of a cluster's tables; `shards_app` makes one."""
-
-    limits: Limits
-    has_token: bool
-    desk: Desk
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or begin and end with the server."""
-        if scope["type"] == "http":
-            await self.desk(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
-
-
-def shards_app(look: Look, *, token: str | None = None, hosts: Sequence[str] = ()) -> ShardsApp:
+def shards_app(look: Look, *, token: str | None = None, hosts: Sequence[str] = ()) -> AtDesk:
     """An application that looks at a cluster whenever /metrics is asked for, and also tells of its own requests.
 
     look   what gives the tables: a `Watcher`'s
@@ -151,13 +136,11 @@ def shards_app(look: Look, *, token: str | None = None, hosts: Sequence[str] = (
         yield
         app.desk.hands.close()
 
-    app = ShardsApp(lifespan=lifespan, exception_handlers={404: _nothing})
+    app = AtDesk(lifespan=lifespan, exception_handlers={404: _nothing})
     text = {"type": "string"}
     asked = Endpoint("GET", "/metrics", metrics, "Tables and shards, for Prometheus", Fields.of(), text,
                      gives=(b"text/plain",))  # fmt: skip
-    app.limits, app.has_token = limits, token is not None
-    named = None if token is not None else frozenset(name.lower() for name in hosts)
-    app.desk = Desk([asked], super(ShardsApp, app).__call__, limits, measures, token=token, hosts=named)
+    app.set_desk([asked], limits, measures, token=token, hosts=hosts)
     return app
 
 

@@ -15,9 +15,9 @@ from hotrow.errors import CorruptError, DataError
 from hotrow.store.files import Part, reading
 from hotrow.store.format import DTYPES, Expected
 from hotrow.store.lock import NAME as LOCK
-from hotrow.store.manifest import is_sha256, library, part_from_json, part_to_json
+from hotrow.store.manifest import generations_from_json, generations_to_json, library, part_from_json, part_to_json
 from hotrow.store.sealed import read_sealed, sealed
-from hotrow.store.strict_json import MalformedError, natural, naturals, object_of
+from hotrow.store.strict_json import MalformedError, natural, naturals
 from hotrow.table.kept import Saved
 
 FORMAT = 1
@@ -117,7 +117,7 @@ def encode(
             "facts": facts,
             "net": part_to_json(net),
             "arrays": {name: [names[array.dtype], list(array.shape)] for name, array in arrays.items()},
-            "tables": [{"generation": one.generation, "manifest": one.sha256} for one in saved],
+            "tables": generations_to_json(saved),
         }
     )
 
@@ -135,7 +135,7 @@ def describe(root: Path, number: int) -> Description:
             f"{path}: is of format {found}, and this hotrow reads format {FORMAT}: pip install --upgrade hotrow"
         )
     deltas, facts = fields.get("deltas"), fields.get("facts")
-    arrays, of_tables = _arrays(fields.get("arrays")), _tables(fields.get("tables"))
+    arrays, of_tables = _arrays(fields.get("arrays")), generations_from_json(fields.get("tables"))
     if set(fields) != _FIELDS or type(found) is not int or found != FORMAT:
         raise CorruptError(f"{path}: expected an object of {', '.join(sorted(_FIELDS))}, as a save writes")
     if not isinstance(facts, dict) or not natural(deltas) or arrays is None or of_tables is None:
@@ -146,18 +146,6 @@ def describe(root: Path, number: int) -> Description:
     except MalformedError as error:
         raise CorruptError(f"{path}: {error}") from error
     return Description(number, deltas, cast("dict[str, Any]", facts), arrays, net, of_tables)
-
-
-def _tables(value: Any) -> list[tuple[int, str]] | None:
-    if not isinstance(value, list):
-        return None
-    found: list[tuple[int, str]] = []
-    for entry in cast("list[Any]", value):
-        fields = object_of(entry, {"generation", "manifest"})
-        if fields is None or not natural(fields["generation"]) or not is_sha256(fields["manifest"]):
-            return None
-        found.append((fields["generation"], fields["manifest"]))
-    return found
 
 
 def _arrays(value: Any) -> Expected | None:

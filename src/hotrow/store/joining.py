@@ -18,15 +18,15 @@ import numpy as np
 from hotrow.errors import ArgumentError
 from hotrow.table.ids import to_keys
 from hotrow.table.index import MOST_ROWS, cells_of
-from hotrow.table.placing import place
+from hotrow.table.placing import ALIASES, place
 from hotrow.table.state import State
-from hotrow.table.strings import ALIASES, Aliases
+from hotrow.table.strings import Aliases
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-NUMBER = "number"
-"""The slot of a shard's rows in which their numbers are, an int64 in the place of two float32."""
+NUMBER, WIDTH = "number", 2
+"""The slot of a shard's rows in which their numbers are, an int64 in the place of so many float32."""
 _PIECE = 1 << 20  # floats copied at a time
 _SAME = ("dim", "seed", "optimizer", "initializer")
 
@@ -69,7 +69,7 @@ def split(state: State, shards: int) -> list[State]:
     for start, stop in zip(bounds.tolist(), bounds[1:].tolist(), strict=False):
         rows = order[start:stop]
         slots = {name: slot[rows] for name, slot in state.slots.items()}
-        slots[NUMBER] = rows.astype("<i8").view(np.float32).reshape(-1, 2)
+        slots[NUMBER] = slot_of(rows)
         config = state.config | {"aliases": int(np.count_nonzero(keys[rows] != fingerprints[rows]))}
         strings = None if state.strings is None else _taken(state.strings, rows)
         found.append(State(config, keys[rows], state.weights[rows], cells_of(keys[rows]), slots, strings))
@@ -224,12 +224,17 @@ def check_places(shards: Sequence[Sequence[State]], live: list[np.ndarray], kind
                 )
 
 
-def _numbers(state: State) -> np.ndarray:
+def slot_of(numbers: np.ndarray) -> np.ndarray:
+    """Numbers of rows, int (n,), as their slot: float32 (n, WIDTH)."""
+    return numbers.astype("<i8").view(np.float32).reshape(-1, WIDTH)
+
+
+def numbers_in(state: State) -> np.ndarray:
     """The numbers of a shard's rows: int64 (n,)."""
     slot = state.slots.get(NUMBER)
-    if slot is None or slot.shape != (len(state.keys), 2):
+    if slot is None or slot.shape != (len(state.keys), WIDTH):
         raise ArgumentError(
-            f"expected a shard's state, with a slot {NUMBER!r} of 2 floats a row; got {sorted(state.slots)}"
+            f"expected a shard's state, with a slot {NUMBER!r} of {WIDTH} floats a row; got {sorted(state.slots)}"
         )
     return np.ascontiguousarray(slot, np.float32).view("<i8").reshape(-1)
 
@@ -239,7 +244,7 @@ def numbers_of(states: Sequence[State], live: Sequence[np.ndarray]) -> np.ndarra
 
     ArgumentError if one is below 0 or there twice, or there are no numbers.
     """
-    numbers = np.concatenate([_numbers(state)[rows] for state, rows in zip(states, live, strict=True)])
+    numbers = np.concatenate([numbers_in(state)[rows] for state, rows in zip(states, live, strict=True)])
     if len(numbers) > MOST_ROWS:
         raise ArgumentError(f"one table holds at most {MOST_ROWS:,} rows; these shards have {len(numbers):,}")
     if len(numbers) and (numbers.min() < 0 or len(np.unique(numbers)) < len(numbers)):

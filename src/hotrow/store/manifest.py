@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +16,7 @@ from hotrow.errors import ArgumentError, CorruptError, DataError
 from hotrow.store.files import Part
 from hotrow.store.sealed import DIGITS, END, check_seal, read_whole, seal
 from hotrow.store.strict_json import MalformedError, natural, naturals, object_of, parse_object
+from hotrow.table.kept import Saved
 
 NAME = "manifest.json"
 FORMAT = 1
@@ -165,6 +166,24 @@ def decode(text: bytes) -> Manifest:
 def is_sha256(value: Any) -> bool:
     """Whether it is the checksum of a manifest."""
     return type(value) is str and _SHA256.fullmatch(value) is not None
+
+
+def generations_to_json(saved: Sequence[Saved]) -> list[dict[str, Any]]:
+    """Generations of tables, as they were saved, each with the checksum of its manifest."""
+    return [{"generation": one.generation, "manifest": one.sha256} for one in saved]
+
+
+def generations_from_json(value: Any) -> list[tuple[int, str]] | None:
+    """The numbers and checksums that `generations_to_json` has told; None for what it can't have."""
+    if not isinstance(value, list):
+        return None
+    found: list[tuple[int, str]] = []
+    for entry in cast("list[Any]", value):
+        fields = object_of(entry, {"generation", "manifest"})
+        if fields is None or not natural(fields["generation"]) or not is_sha256(fields["manifest"]):
+            return None
+        found.append((fields["generation"], fields["manifest"]))
+    return found
 
 
 def _parts(files: list[Any], *needed: str) -> dict[str, Part]:

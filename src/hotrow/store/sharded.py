@@ -28,9 +28,17 @@ from hotrow.store.checks import json_problem
 from hotrow.store.files import Part, sync_folder, write_durably
 from hotrow.store.format import read_arrays, write_arrays
 from hotrow.store.joining import NUMBER, join, split
-from hotrow.store.manifest import is_sha256, library, part_from_json, part_to_json, read_manifest, sha256_of
+from hotrow.store.manifest import (
+    generations_from_json,
+    generations_to_json,
+    library,
+    part_from_json,
+    part_to_json,
+    read_manifest,
+    sha256_of,
+)
 from hotrow.store.sealed import FIELD, LIMIT, check_seal, read_whole, sealed
-from hotrow.store.strict_json import MalformedError, natural, object_of, parse_object
+from hotrow.store.strict_json import MalformedError, natural, parse_object
 from hotrow.table.kept import Saved
 
 __all__ = ["Sharded", "free_file", "is_sharded", "join", "read", "shard_folder", "split", "write"]
@@ -107,7 +115,7 @@ def write(path: str | os.PathLike[str], number: int, saved: list[Saved], facts: 
                 "format": FORMAT,
                 "library": library(),
                 "whole": all(is_whole),
-                "shards": [{"generation": one.generation, "manifest": one.sha256} for one in saved],
+                "shards": generations_to_json(saved),
                 "facts": described,
                 "free": part and part_to_json(part),
             }
@@ -206,7 +214,7 @@ def describe(root: Path, number: int) -> Sharded:
             )
         if set(fields) != _FIELDS or type(found) is not int or found != FORMAT or fields[FIELD] != digits:
             raise MalformedError(f"expected an object of {', '.join(sorted(_FIELDS))}, as a save writes")
-        shards, facts = _shards(fields["shards"]), fields["facts"]
+        shards, facts = generations_from_json(fields["shards"]), fields["facts"]
         if shards is None or type(fields["whole"]) is not bool or not isinstance(facts, dict):
             raise MalformedError("has shards, facts or whole that can't be")
         if problem := _facts_problem(cast("dict[str, Any]", facts), len(shards)):
@@ -216,15 +224,3 @@ def describe(root: Path, number: int) -> Sharded:
     except MalformedError as error:
         raise CorruptError(f"{path}: {error}") from error
     return Sharded(number, shards, cast("dict[str, Any]", facts), digits, fields["whole"], free)
-
-
-def _shards(value: Any) -> list[tuple[int, str]] | None:
-    if not isinstance(value, list):
-        return None
-    found: list[tuple[int, str]] = []
-    for entry in cast("list[Any]", value):
-        fields = object_of(entry, {"generation", "manifest"})
-        if fields is None or not natural(fields["generation"]) or not is_sha256(fields["manifest"]):
-            return None
-        found.append((fields["generation"], fields["manifest"]))
-    return found

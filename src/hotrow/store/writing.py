@@ -136,7 +136,32 @@ def save(path: StrPath, state: State, *, keep: int = 2, progress: Progress | Non
         writer.close()
 
 
-class Writer:
+class Right:
+    """That to add a save at a path, from now until `close`. LockedError if somebody else has it."""
+
+    def __init__(self, path: StrPath, keep: int, parent: str | None) -> None:
+        if type(keep) is not int or keep < 1:
+            raise ArgumentError(
+                f"keep = {keep!r}: expected how many generations to keep, at least 1: save(path, keep=2)"
+            )
+        self.root = Path(path).absolute()
+        self._keep, self._parent = keep, parent
+        self._held = ExitStack()
+        make_folders(self.root)
+        self._held.enter_context(lock(self.root))
+
+    def _tidy(self) -> None:
+        """After a whole save: remove what goes for it."""
+        if self._parent is None:
+            with suppress(CorruptError):  # what can't be listed now is left to the next save; this one is done
+                saves.tidy(self.root, self._keep)
+
+    def close(self) -> None:
+        """Give the right back; a second call does nothing."""
+        self._held.close()
+
+
+class Writer(Right):
     """The right to add a generation at a path, from now until `close`.
 
     keep    snapshots that stay when there is one more, with the deltas to them
@@ -147,12 +172,7 @@ class Writer:
     """
 
     def __init__(self, path: StrPath, *, keep: int = 2, parent: str | None = None, compact: bool = False) -> None:
-        _check_keep(keep)
-        self.root = Path(path).absolute()
-        self._keep, self._parent = keep, parent
-        self._held = ExitStack()
-        make_folders(self.root)
-        self._held.enter_context(lock(self.root))
+        super().__init__(path, keep, parent)
         try:
             newest = self._newest() if parent is not None or compact else None
             if parent is not None:
@@ -187,21 +207,15 @@ class Writer:
         except BaseException:
             folders.remove_all([folder] if folder.exists() else [])
             raise
-        if self._parent is None:
-            with suppress(CorruptError):  # what can't be listed now is left to the next save; this one is done
-                saves.tidy(self.root, self._keep)
+        self._tidy()
         return number, sha256_of(text)
 
     def remove_leftovers(self) -> None:
         """Clear away saves that never ended, and files of generations from which ids were taken out."""
         saves.remove_leftovers(self.root)
 
-    def close(self) -> None:
-        """Give the right back."""
-        self._held.close()
 
-
-class ShardedWriter:
+class ShardedWriter(Right):
     """The right to add a save of a table in shards at a path, from now until `close`.
 
     1. Each shard saves itself to `folder(i)`, with keep=sys.maxsize, for nothing may go before all have.
@@ -216,12 +230,7 @@ class ShardedWriter:
     """
 
     def __init__(self, path: StrPath, *, keep: int = 2, parent: str | None = None) -> None:
-        _check_keep(keep)
-        self.root = Path(path).absolute()
-        self._keep, self._parent = keep, parent
-        self._held = ExitStack()
-        make_folders(self.root)
-        self._held.enter_context(lock(self.root))
+        super().__init__(path, keep, parent)
         try:
             if parent is None:
                 saves.remove_leftovers(self.root)
@@ -239,19 +248,8 @@ class ShardedWriter:
     def write(self, saved: list[Saved], facts: dict[str, Any]) -> tuple[int, str]:
         """Tie what the shards were saved as, see `sharded.write`; return the save's number and its checksum."""
         sha256 = sharded.write(self.root, self.number, saved, facts)
-        if self._parent is None:
-            with suppress(CorruptError):  # what can't be listed now is left to the next save; this one is done
-                saves.tidy(self.root, self._keep)
+        self._tidy()
         return self.number, sha256
-
-    def close(self) -> None:
-        """Give the right back; a second call does nothing."""
-        self._held.close()
-
-
-def _check_keep(keep: int) -> None:
-    if type(keep) is not int or keep < 1:
-        raise ArgumentError(f"keep = {keep!r}: expected how many generations to keep, at least 1: save(path, keep=2)")
 
 
 def _not_the_newest(root: Path) -> LockedError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_ALIASES = np.uint64(20)
+ALIASES = np.uint64(20)
 """The lower bits of a string's key, which tell strings of one fingerprint apart (`Aliases`): they are in one part."""
 _SHIFT, _HALF = np.uint64(33), np.uint64(32)
 _FIRST, _SECOND = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
@@ -20,7 +20,7 @@ def place(keys: np.ndarray, kind: str | None, shards: int) -> np.ndarray:
     >>> place(np.arange(8, dtype=np.uint64), "int64", 3).tolist()
     [0, 2, 0, 0, 0, 2, 2, 1]
     """
-    mixed = keys >> _ALIASES if kind == "string" else keys
+    mixed = keys >> ALIASES if kind == "string" else keys
     mixed = (mixed ^ (mixed >> _SHIFT)) * _FIRST
     mixed = (mixed ^ (mixed >> _SHIFT)) * _SECOND
     mixed ^= mixed >> _SHIFT

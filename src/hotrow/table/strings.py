@@ -13,6 +13,7 @@ import numpy as np
 from hotrow.errors import CorruptError, IdError
 from hotrow.kernels import readonly, texts, threads
 from hotrow.table.memory import Growable
+from hotrow.table.placing import ALIASES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 _MOST_BYTES = 2**40
 _MOST_ROWS = 2**31
 _GRAIN = 8192
-ALIASES = np.uint64(20)
-"""Of a key, the lower bits in which strings of one fingerprint differ."""
 _LOWER = (1 << int(ALIASES)) - 1
 
 
@@ -65,6 +64,13 @@ class Texts:
         bounds = threads.even(len(self.at), _GRAIN)
         arrays = readonly(self.data), readonly(self.places), self.step, readonly(self.at), readonly(offsets)
         threads.run(texts.gather, bounds, *arrays, data)
+
+    def copied(self) -> tuple[np.ndarray, np.ndarray]:
+        """All of them, one after the other: uint8, and where each begins and ends, int64 (n + 1,)."""
+        offsets = self.offsets()
+        data = np.empty(int(offsets[-1]), np.uint8)
+        self.copy(offsets, data)
+        return data, offsets
 
 
 class Strings:
@@ -187,14 +193,14 @@ class Strings:
         """The strings of `rows` as an Arrow array, copied."""
         import pyarrow as pa
 
-        data, offsets = self._copy(rows)
+        data, offsets = self.at(rows).copied()
         return pa.LargeStringArray.from_buffers(len(rows), pa.py_buffer(offsets), pa.py_buffer(data))
 
     def copy_as_saved(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The strings of `rows` as they were when a save began: uint8, and their offsets, int64 (n + 1,)."""
         erased = self.erased or {}
         lost = [i for i, row in enumerate(rows.tolist()) if row in erased] if erased else []
-        data, offsets = self._copy(rows)
+        data, offsets = self.at(rows).copied()
         if not lost:
             return data, offsets
         texts = [data[start:stop].tobytes() for start, stop in pairwise(offsets)]
@@ -202,13 +208,6 @@ class Strings:
             texts[i] = erased[int(rows[i])]
         offsets[1:] = np.cumsum([len(text) for text in texts])
         return np.frombuffer(b"".join(texts), np.uint8), offsets
-
-    def _copy(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        source = self.at(rows)
-        offsets = source.offsets()
-        data = np.empty(int(offsets[-1]), np.uint8)
-        source.copy(offsets, data)
-        return data, offsets
 
     @property
     def nbytes(self) -> int:

@@ -150,17 +150,24 @@ class Table(Kept):
         keys = ids_.to_keys(ids, self.kind)
         bags = to_bags(offsets, weights, pooling, len(keys.keys))
         with self.lock.reading():
-            found, index, version = self._locate(keys, grow=False), self._index, self._index.version
+            found, moment = self._look(keys), self._moment(keys)
             if self.kind is not None and not found.missing:
                 return self._batch(found, bags, self._mask_key(mask, keys))
         with self.lock.writing():
             if self.kind not in (None, keys.kind) and len(keys.keys):  # another thread decided meanwhile
                 keys = ids_.to_keys(ids, self.kind)
             padding = self._mask_key(mask, keys)
-            same = index is self._index and version == index.version
-            if not same or keys.texts is not None:  # strings that collide are now kept apart
+            if keys is not found.keys or moment != self._moment(keys):
                 found = self._locate(keys, grow=True)
             return self._batch(self._insert(found, padding), bags, padding)
+
+    def _look(self, keys: ids_.Keys) -> Found:
+        """What is there of ids that are to have a row."""
+        return self._locate(keys, grow=False)
+
+    def _moment(self, keys: ids_.Keys) -> tuple[Any, ...]:
+        """Another one when what `_look` has found may be otherwise by now: strings that collide are kept apart anew."""
+        return self._index, self._index.version, None if keys.texts is None else object()
 
     def _batch(self, found: Found, bags: Bags | None, mask: np.uint64 | None = None) -> Batch:
         batch = super()._batch(found, bags, mask)

@@ -301,19 +301,28 @@ class View:
                 flat[where] = self._first_values(batch.keys[missing])[number[batch.inverse[where]]]
         return out
 
+    def _source(self, batch: Batch) -> tuple[Rows, np.ndarray]:
+        """Rows in which the vectors of a batch's distinct ids are, and in which of them, int32 (m,), −1 for none."""
+        return self._rows, batch.distinct
+
     def _fill(self, batch: Batch, rows: np.ndarray, inverse: np.ndarray, out: np.ndarray) -> None:
         """The vectors of rows[inverse[i]], or of the bags of these, to out float32 (n or bags, dim)."""
+        self._fill_from(self._rows, batch, rows, inverse, out)
+
+    @staticmethod
+    def _fill_from(source: Rows, batch: Batch, rows: np.ndarray, inverse: np.ndarray, out: np.ndarray) -> None:
         if batch.bags is None:
-            self._rows.gather(rows, inverse, out)
+            source.gather(rows, inverse, out)
         else:
-            batch.winners = batch.bags.pool(self._rows.data, self._rows.stride, self.dim, rows, inverse, out)
+            batch.winners = batch.bags.pool(source.data, source.stride, source.dim, rows, inverse, out)
 
     def _pool_unknown(self, batch: Batch, unknown: str, out: np.ndarray) -> None:
         """Pool from a copy of the distinct vectors, in which the unknown ones have theirs."""
         assert batch.bags is not None
         order = np.arange(len(batch.distinct), dtype=np.int32)
         vectors = np.empty((len(order), self.dim), np.float32)
-        self._rows.gather(batch.distinct, order, vectors)
+        source, at = self._source(batch)
+        source.gather(at, order, vectors)
         if unknown == "initial":
             vectors[batch.missing()] = self._first_values(batch.keys[batch.missing()])
         batch.winners = batch.bags.pool(vectors.reshape(-1), self.dim, self.dim, order, batch.inverse, out)
