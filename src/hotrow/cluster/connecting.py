@@ -19,7 +19,7 @@ _KNOCKING = 5.0  # seconds
 _LOCAL_CPUS = 32  # of a Ray on this machine: shards and workers take turns where there are fewer
 _AS_WE_NEED_IT = {
     "prestart_worker_first_driver": False,  # else a process is started for each CPU, and waited for
-    "worker_niceness": 0,  # Ray's 15 lets a shard, for which its owner waits, have next to nothing beside a busy process
+    "worker_niceness": 0,  # with Ray's 15 a shard has next to nothing beside a busy process, such as its owner
 }
 
 
