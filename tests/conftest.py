@@ -27,7 +27,7 @@ _CI = bool(os.environ.get("CI"))
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large] if INTERPRETED else []
 
 # No deadlines: the first example compiles. In CI the same examples each time, so that what fails there fails here.
-settings.register_profile("compiled", max_examples=100, deadline=None, derandomize=_CI, print_blob=True)
+settings.register_profile("compiled", max_examples=50, deadline=None, derandomize=_CI, print_blob=True)
 settings.register_profile(
     "interpreted",
     settings.get_profile("compiled"),

@@ -24,7 +24,8 @@ DIM = 6
 
 
 def main(folder: Path) -> None:
-    head = {"num_cpus": 0, "object_store_memory": 80 << 20, "include_dashboard": False}
+    urgent = {"worker_niceness": 0}  # as hotrow.cluster.connect() has it
+    head = {"num_cpus": 0, "object_store_memory": 80 << 20, "include_dashboard": False, "_system_config": urgent}
     nodes = Cluster(initialize_head=True, head_node_args=head)
     others = [nodes.add_node(num_cpus=2, object_store_memory=80 << 20) for _ in range(2)]
     ray.init(nodes.address, namespace="hotrow", log_to_driver=False, configure_logging=False)

@@ -197,7 +197,7 @@ def test_tables_that_cannot_be_are_refused_before_a_shard_is_started(ray_local):
         cluster.Table.from_state(hotrow.Table(4).state(), path="rows")
 
 
-@pytest.mark.parametrize("kind", ["int64", "string"])
+@pytest.mark.parametrize("kind", [pytest.param("int64", marks=pytest.mark.long), "string"])
 def test_a_save_goes_to_any_number_of_shards_and_to_none(in_shards, tmp_path, kind):
     plain = hotrow.Table(DIM, seed=7)
     table, random = in_shards(2, plain), np.random.default_rng(7)

@@ -373,6 +373,7 @@ def fill(pair):
         pair.twin.update(pair.twin.find(np.arange(50), grow=True), np.ones((50, DIM)))
 
 
+@pytest.mark.long
 def test_a_home_that_cannot_be_written_is_an_error_once_the_log_is_full_and_no_change_is_lost(ray_local, tmp_path):
     home = tmp_path / "home"
     table = cluster.Table(DIM, shards=1, home=home, log=20_000)
@@ -500,7 +501,9 @@ def part_saved(link, path):
     return change
 
 
-@pytest.mark.parametrize("lost", [False, True], ids=["unread", "lost"])
+@pytest.mark.parametrize(
+    "lost", [pytest.param(False, id="unread"), pytest.param(True, id="lost", marks=pytest.mark.long)]
+)
 def test_a_save_whose_answer_nobody_has_read_when_the_shard_dies_is_answered(ray_local, tmp_path, lost):
     table = cluster.Table(DIM, shards=1, log=1)  # whatever it takes is kept at once
     try:

@@ -217,7 +217,7 @@ def test_steps_under_way_overlap_what_workers_do() -> None:
     assert simulate(replace(setup, blocks=6), costs).seconds == pytest.approx(1.0 + 8.0 / 3)  # somebody has two of six
 
 
-@pytest.mark.parametrize("staleness", [0, 2, 8, 50])
+@pytest.mark.parametrize("staleness", [0, 2, *(pytest.param(far, marks=pytest.mark.long) for far in (8, 50))])
 def test_nothing_is_busier_than_there_is_time(staleness: int) -> None:
     setup = Setup(batch=4_000_000, rows=10**12, zipf=0.6, shards=99, staleness=staleness)
     assert max(simulate(setup, MEASURED).busy.values()) <= 1

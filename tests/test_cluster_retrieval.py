@@ -75,6 +75,7 @@ def test_any_number_of_workers_changes_no_bit(workers):
     assert same(states(model), states(fitted(None, {})[0]))
 
 
+@pytest.mark.long
 def test_shards_and_a_crew_that_lags_are_the_same_course_as_one_process(sharded):
     with cluster.Crew(2, staleness=2) as lagging:
         model = fitted(lagging, {"batch_size": 500, "tables": sharded(2)})[0]

@@ -14,7 +14,7 @@ import optax
 import pyarrow as pa
 import pytest
 from conformance import BAD, DIM, OPTIMIZERS, POOLS
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import hotrow
@@ -169,6 +169,7 @@ def targets_for(ids):
     return (np.arange(ids.size * DIM).reshape(*ids.shape, DIM) % 7 - 3).astype(np.float32)
 
 
+@settings(max_examples=20)  # JAX compiles anew for each shape
 @given(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=8), min_size=1, max_size=4))
 def test_sgd_on_a_table_is_sgd_on_a_matrix(batches):
     given_ = [(np.array(ids), targets_for(np.array(ids))) for ids in batches]

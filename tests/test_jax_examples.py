@@ -21,7 +21,9 @@ def printed_by(name, folder):
 
 
 @pytest.mark.compiled
-@pytest.mark.parametrize(("name", "margin"), [("words_jax", 0.12), ("flax_nnx", 0.3)])
+@pytest.mark.parametrize(
+    ("name", "margin"), [pytest.param("words_jax", 0.12, marks=pytest.mark.long), ("flax_nnx", 0.3)]
+)
 def test_an_example_prints_its_number_beside_a_baseline_and_is_clearly_above(name, margin, tmp_path):
     lines = printed_by(name, tmp_path)
     ours, baseline = (float(re.search(r"\d\.\d+$", line)[0]) for line in lines[:2])

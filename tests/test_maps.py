@@ -445,6 +445,7 @@ def test_what_progress_raises_ends_the_process(tmp_path, program):
         unfolding._run(program("print('3 200', flush=True)\ntime.sleep(3600)"), tmp_path, stop)
 
 
+@pytest.mark.long
 def test_umap_keeps_groups_together(tmp_path):
     saved(tmp_path, side(90))
     told = []

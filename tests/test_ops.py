@@ -481,6 +481,7 @@ def test_xla_compiles_ids_that_were_checked_before():
     same(lookup(tf.constant(PARAMS)), "TensorFlow", PARAMS[[1, 3]])
 
 
+@pytest.mark.long
 def test_xla_s_own_clusters_keep_the_check():
     code = f"""
 import numpy as np, tensorflow as tf, hotrow

@@ -55,6 +55,7 @@ def test_a_metric_that_differs_from_ranx_is_named():
         evaluator.compare({"ndcg@10": 0.5}, {"ndcg@10": 0.500001})
 
 
+@pytest.mark.long
 def test_the_metrics_are_those_of_ranx_where_it_is_installed():
     pytest.importorskip("ranx", reason="it brings a plotting library; pip install ranx", exc_type=ImportError)
     assert evaluator.check(rounds=1).endswith("compared.")

@@ -116,6 +116,7 @@ def test_what_happens_beside_a_save_is_not_in_it_and_is_as_if_nobody_saved(
     assert_equal(hotrow.load(path), twin.table)
 
 
+@pytest.mark.compiled
 @pytest.mark.parametrize("rows", ["memory", "file"])
 def test_all_rows_of_a_save_are_of_one_step_while_threads_train_and_look_up(tmp_path, rows):
     where = {"path": tmp_path / "rows"} if rows == "file" else {}
@@ -269,6 +270,7 @@ table.save(sys.argv[1], wait=False)
 """
 
 
+@pytest.mark.compiled
 def test_a_program_that_ends_while_a_table_is_saved_ends_when_it_is(tmp_path):
     program = [sys.executable, "-c", EXITS, str(tmp_path)]
     ended = subprocess.run(program, check=False, capture_output=True, text=True, timeout=300)
@@ -312,6 +314,7 @@ assert saving.result() == 1
 """
 
 
+@pytest.mark.compiled
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_child_forked_during_a_save_trains_on_and_saves_by_itself(tmp_path):
     program = [sys.executable, "-W", "ignore", "-c", FORKS, str(tmp_path)]
@@ -321,6 +324,7 @@ def test_a_child_forked_during_a_save_trains_on_and_saves_by_itself(tmp_path):
     assert (parent.lookup([3]) - child.lookup([3]) == 50).all()
 
 
+@pytest.mark.compiled
 def test_a_step_in_the_progress_of_a_save_does_not_wait_for_the_saver(tmp_path, monkeypatch):
     monkeypatch.setattr(cut, "_FEWEST", 1)
     monkeypatch.setattr(cut, "_PATIENCE", 600.0)
@@ -333,6 +337,7 @@ def test_a_step_in_the_progress_of_a_save_does_not_wait_for_the_saver(tmp_path, 
     assert table.steps > 5
 
 
+@pytest.mark.compiled
 def test_steps_go_on_where_the_saver_has_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(cut, "_FEWEST", 1)
     monkeypatch.setattr(cut, "_PATIENCE", 0.05)

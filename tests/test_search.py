@@ -159,6 +159,7 @@ def test_a_filtered_index_gives_only_what_may_come_and_all_there_is(metric):
     check(search, vectors[:10], 10, mask=np.isin(np.arange(3_000), far))
 
 
+@pytest.mark.compiled
 def test_an_index_of_equal_vectors_finds_as_many_as_are_asked_for():
     vectors = np.ones((600, 4), np.float32)
     vectors[:300, 0] = 2
@@ -349,6 +350,7 @@ def test_an_update_builds_nothing_anew_unless_most_has_changed(monkeypatch):
     assert built
 
 
+@pytest.mark.compiled
 def test_longer_vectors_under_the_product_are_found_after_an_update():
     vectors = clusters(500)
     search = Search(Vectors.of(np.arange(500), vectors), metric="dot", method="usearch")
@@ -357,6 +359,7 @@ def test_longer_vectors_under_the_product_are_found_after_an_update():
     check(search.updated(Vectors.of(np.arange(500), moved)), moved[:40], 5)
 
 
+@pytest.mark.compiled
 def test_an_index_that_finds_less_than_it_did_is_built_anew(monkeypatch):
     vectors = clusters(600)
     search = Search(Vectors.of(np.arange(600), vectors), method="usearch")

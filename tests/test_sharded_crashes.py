@@ -76,7 +76,7 @@ def do(story: Story, owner: Owner, seed: int, operation: str, keep: int = 1, fau
 
 
 @pytest.mark.parametrize("at_most", STATES)
-@pytest.mark.parametrize("operations", ["sdsd", "sdc", "sps", "sdf"])
+@pytest.mark.parametrize("operations", [pytest.param("sdsd", marks=pytest.mark.long), "sdc", "sps", "sdf"])
 def test_whenever_the_power_fails_a_table_in_shards_is_the_last_that_was_saved_or_the_next(
     tmp_path, operations, at_most
 ):

@@ -202,6 +202,7 @@ def test_a_map_shows_the_same_while_later_saves_replace_its_generation(path):
     assert same(mapped, given, slots=False)
 
 
+@pytest.mark.compiled
 def test_a_map_opens_in_the_same_time_whatever_the_number_of_rows(tmp_path):
     times = {}
     for n in (10, 200_000):
@@ -227,6 +228,7 @@ def test_progress_hears_of_every_file_and_ends_at_all_bytes(path):
         assert heard[-1][0] == heard[-1][1] == sum(file["bytes"] for file in fields_of(newest(path))["files"])
 
 
+@pytest.mark.compiled
 def test_saving_takes_little_memory_however_large_the_table(path):
     given = state(200_000, 32, slots=(("m", 32), ("v", 32)))
     size = 3 * given.weights.nbytes
@@ -239,6 +241,7 @@ def test_saving_takes_little_memory_however_large_the_table(path):
     assert same(read(path), given)
 
 
+@pytest.mark.compiled
 def test_a_whole_snapshot_is_verified_in_little_memory(path):
     save(path, state(200_000, 32, slots=(("m", 32), ("v", 32))))
     tracemalloc.start()
@@ -671,6 +674,7 @@ def test_an_index_that_is_none_is_refused_even_if_it_is_what_was_written(path, n
     assert reason in verify(path)[0]
 
 
+@pytest.mark.compiled
 def test_an_index_is_checked_piece_by_piece():
     n = 300_000
     cells = cells_of(np.random.default_rng(0).permutation(n).astype(np.uint64))

@@ -31,6 +31,7 @@ def test_the_packages_of_debian_are_told_apart_better_than_by_popularity(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not FRAPPE.exists(), reason=f"no data at {DATA}; set HOTROW_DATA")
 def test_apps_in_their_context_are_told_apart_better_than_by_popularity(tmp_path):
     with zipfile.ZipFile(FRAPPE) as archive:

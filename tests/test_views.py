@@ -127,6 +127,7 @@ def test_bags_and_the_first_values_of_unknown_ids_are_those_of_the_table(saved):
     assert (view.lookup(unknown) == table.lookup(unknown)).all()
 
 
+@pytest.mark.compiled
 def test_each_lookup_sees_one_generation_whole_while_generations_go_by(tmp_path):
     table = hotrow.Table(DIM, optimizer=hotrow.SGD(1.0), initializer=hotrow.Zeros(), ids="string")
     ids = [f"id {i}" for i in range(500)]

@@ -219,6 +219,7 @@ def run_json(capfd, *arguments):
     return json.loads(out)
 
 
+@pytest.mark.enough("tensorflow", "torch")
 def test_from_a_file_to_predictions(capfd, tmp_path, backend):
     folder = tmp_path / "m"
     parquet.write_table(people(), tmp_path / "people.parquet.brotli", compression="brotli")

@@ -33,6 +33,7 @@ def test_the_trained_table_is_the_same_for_ids_of_every_kind(sharded, kind):
     assert_equal(subject.table, conformance.reference(hotrow.Adam(0.01), kind))
 
 
+@pytest.mark.enough("torch")
 def test_unknown_ids_have_their_first_value(sharded):
     conformance.check_unknown(InKeras(table=sharded(DIM, optimizer=hotrow.SGD(0.1), seed=5)))
 
@@ -87,6 +88,7 @@ def test_a_model_with_shared_tables_masks_bags_and_rules_trains_to_the_same_bits
     assert np.array_equal(plain.predict(x, verbose=0), afar.predict(x, verbose=0))
 
 
+@pytest.mark.enough("torch")
 def test_what_was_saved_while_fitting_goes_on_in_shards_and_plain(sharded, tmp_path):
     plain, *_ = model_of(hotrow.Table)
     saving = SnapshotCallback(tmp_path / "run", deltas=1)
@@ -143,17 +145,19 @@ def test_tables_in_shards_are_in_place_of_plain_ones(sharded, alone, tmp_path):
     assert np.array_equal(loaded.predict_proba(columns), model.predict_proba(columns))
 
 
+@pytest.mark.enough("torch")
 def test_tables_in_shards_do_without_blocks_too(sharded):
     assert_same(classifier(), classifier(tables=sharded))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.enough("torch")), 2])
 def test_any_crew_gives_the_same_bits_as_none(ray_local, alone, workers):
     with Crew(workers) as crew:
         assert_same(alone, classifier(block=BLOCK, crew=crew))
         assert all(one["blocks"] for one in crew.stats())
 
 
+@pytest.mark.enough("torch")
 def test_a_worker_that_is_killed_changes_no_bit(ray_local, sharded, alone):
     with Crew(2) as crew:
         began = threading.Event()
@@ -179,6 +183,7 @@ def test_a_worker_that_is_killed_changes_no_bit(ray_local, sharded, alone):
     assert_same(alone, (model, told))
 
 
+@pytest.mark.enough("torch")
 def test_staleness_is_the_same_with_a_crew_as_without(ray_local, alone):
     with Crew(2, staleness=2) as crew:
         late = classifier(block=BLOCK, crew=crew)

@@ -311,6 +311,7 @@ def run(code, **env):
     )
 
 
+@pytest.mark.enough("torch")
 def test_hotrow_loads_keras_only_when_it_is_asked_for():
     code = "import hotrow, sys; assert 'keras' not in sys.modules; hotrow.keras; assert 'keras' in sys.modules"
     assert run(code).returncode == 0
@@ -340,6 +341,7 @@ except hotrow.errors.MissingExtraError as error:
         assert f'"hotrow[{extra}]"' in out.stdout, out.stderr
 
 
+@pytest.mark.enough("torch")
 def test_another_backend_is_refused_and_the_three_are_named():
     code = """
 import hotrow
