@@ -332,6 +332,18 @@ def test_shards_on_this_machine_are_as_urgent_as_their_owner(in_shards):
         assert os.getpriority(os.PRIO_PROCESS, facts["pid"]) == here
 
 
+def test_shards_that_yield_to_others_are_said(ray_local, monkeypatch, caplog):
+    class Yielding(starting.shard_class()):
+        def __init__(self, *given):
+            os.nice(7)
+            super().__init__(*given)
+
+    monkeypatch.setattr(starting, "shard_class", lambda: Yielding)
+    with caplog.at_level("WARNING", "hotrow"):
+        cluster.Table(DIM, shards=1).close()
+    assert "RAY_worker_niceness=0" in caplog.text
+
+
 def test_a_name_is_one_tables_alone_whatever_the_numbers_of_shards(ray_local):
     table = cluster.Table(DIM, shards=2, name="mine")
     for count in (2, 1, 3):

@@ -93,6 +93,7 @@ class Shard:
             "kept_bytes": self._kept_bytes,
             "node": here,
             "pid": os.getpid(),
+            "niceness": os.getpriority(os.PRIO_PROCESS, 0),
         }
 
     def introduce(self) -> tuple[dict[str, Any], str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from hotrow.cluster.link import Link
 from hotrow.cluster.own_link import OwnLink
 from hotrow.errors import ArgumentError, ClusterError
 
+log = logging.getLogger("hotrow")
 _NAME = re.compile(r"(.+)/([1-9][0-9]*) of ([1-9][0-9]*)", re.DOTALL)  # as shard_name writes it
 PATIENCE = 60.0
 """Seconds in which all shards of a new table must be up."""
@@ -72,13 +75,26 @@ def _wait(ray: Any, links: list[OwnLink], plan: dict[str, Any]) -> None:
             "fewer shards, or add nodes. If there is room, its machines are busy: start Ray with RAY_worker_niceness=0 "
             "on them, or it lets its workers have what others leave"
         )
+    niceness = 0
     for link, one in zip(links, up, strict=True):
         try:
-            ray.get(one)
+            niceness = max(niceness, ray.get(one)["niceness"])
         except ray.exceptions.ActorUnavailableError:
             pass  # it died at once: whoever uses it first waits for it
         except ray.exceptions.ActorDiedError as error:
             raise ClusterError(f"{link.name} can't be started: {error}") from error
+    _say_if_they_yield(plan["name"], niceness)
+
+
+def _say_if_they_yield(name: str, niceness: int) -> None:
+    """Say so if this process, which waits for shards, and others on their machines come before them."""
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    if niceness > ours:
+        log.warning(
+            "shards of %r have niceness %d, and this process %d: beside a busy program they get little time. Start Ray "
+            "with RAY_worker_niceness=0 on each node",
+            name, niceness, ours,
+        )  # fmt: skip
 
 
 def shard_class() -> type:
