@@ -332,6 +332,14 @@ def test_shards_on_this_machine_are_as_urgent_as_their_owner(in_shards):
         assert os.getpriority(os.PRIO_PROCESS, facts["pid"]) == here
 
 
+def test_what_ray_warns_of_is_no_part_of_what_a_program_prints(ray_local, capfd):
+    said = {"lines": ["many processes"], "pid": "raylet", "is_err": False}
+    ray_local._private.worker.print_to_stdstream(said, ignore_prefix=False)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert "many processes" in err
+
+
 def test_shards_that_yield_to_others_are_said(ray_local, monkeypatch, caplog):
     class Yielding(starting.shard_class()):
         def __init__(self, *given):

@@ -65,6 +65,7 @@ def connect(address: str | None = None) -> None:
     ray = ray_module()
     if ray.is_initialized():
         return
+    _let_ray_warn_on_stderr(ray)
     # It says how to switch Ray's tokens off, whenever they are on.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     quiet: dict[str, Any] = {"namespace": NAMESPACE, "log_to_driver": False, "configure_logging": False}
@@ -81,6 +82,23 @@ def connect(address: str | None = None) -> None:
             f"no Ray cluster answers at {address!r} ({error}). Start one with `ray start --head`, or on this machine "
             "alone leave the address out; if it wants a token, this process needs RAY_AUTH_MODE=token, and the token"
         ) from error
+
+
+def _let_ray_warn_on_stderr(ray: Any) -> None:
+    """What a raylet warns of, Ray prints as if it were what the program says; a JSON there would be none any more.
+
+    Ray has no setting for that; where it has no such function either, all stays as it is.
+    """
+    worker = getattr(getattr(ray, "_private", None), "worker", None)
+    say = getattr(worker, "print_to_stdstream", None)
+    if worker is None or say is None or hasattr(say, "on_stderr"):
+        return
+
+    def warn(data: dict[str, Any], *given: Any, **named: Any) -> None:
+        say({**data, "is_err": True}, *given, **named)
+
+    warn.on_stderr = True  # pyright: ignore[reportFunctionMemberAccess]
+    worker.print_to_stdstream = warn
 
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
