@@ -462,7 +462,6 @@ def test_a_shard_far_from_its_owner_makes_a_home_for_its_user_alone_and_leaves_n
     assert not home.exists()
 
 
-@pytest.mark.filterwarnings("ignore:os.fork.*:RuntimeWarning")  # JAX, which other tests import, would have it said
 def test_a_fork_of_the_owner_is_refused_and_ends_nothing(ray_local):
     table = cluster.Table(DIM, shards=1)
     try:

@@ -89,7 +89,6 @@ def test_two_threads_that_grow_with_other_kinds_of_ids_get_one_kind_and_one_erro
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # forking is the point
-@pytest.mark.filterwarnings("ignore:os.fork.*:RuntimeWarning")  # JAX, which other tests import, would have it said
 def test_after_a_fork_the_child_has_a_table_and_threads_of_its_own():
     hotrow.set_threads(2)
     table = hotrow.Table(4, optimizer=hotrow.SGD(1.0), initializer=hotrow.Zeros())

@@ -53,7 +53,6 @@ def trained(workers, context):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:os.fork.*:RuntimeWarning")  # JAX, which other tests import, would have it said
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_workers_that_bring_raw_ids_change_nothing_of_the_result(context):
     expected, result = trained(0, None), trained(2, context)
@@ -65,7 +64,6 @@ def test_workers_that_bring_raw_ids_change_nothing_of_the_result(context):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
-@pytest.mark.filterwarnings("ignore:os.fork.*:RuntimeWarning")  # JAX, which other tests import, would have it said
 def test_training_in_a_worker_is_refused_and_looking_is_not():
     emb = hot.Embedding(None, D, seed=0)
     with pytest.raises(hotrow.ArgumentError, match="raw ids out of the dataset, and the module called in the training"):
